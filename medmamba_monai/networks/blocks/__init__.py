@@ -1,0 +1,1 @@
+"""Mixer, norm, residual and MLP rules; patch embedding, merging and decoders."""

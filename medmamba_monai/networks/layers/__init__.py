@@ -1,0 +1,1 @@
+"""Token mixers: one state-space core each, and the scan mixer for grids."""
