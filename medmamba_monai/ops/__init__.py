@@ -1,0 +1,8 @@
+"""Functions on tensors: the selective scan, causal convolution and scan orders."""
+from __future__ import annotations
+
+from medmamba_monai.ops.backends import available_backends
+from medmamba_monai.ops.causal_conv1d import causal_conv1d
+from medmamba_monai.ops.selective_scan import bidirectional_selective_scan, selective_scan
+
+__all__ = ["available_backends", "bidirectional_selective_scan", "causal_conv1d", "selective_scan"]

@@ -1,0 +1,106 @@
+"""The scan in plain torch: chunks run side by side, then their carries are combined; exportable at any length."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# An exported graph must hold for lengths unknown at export: 16 doublings join 65536 chunks.
+_EXPORT_CHUNK = 32
+_EXPORT_DOUBLINGS = 16
+
+
+def unavailable() -> str | None:
+    """None: plain torch runs everywhere."""
+    return None
+
+
+def is_tracing() -> bool:
+    """True while a graph is recorded that must hold for other lengths too."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
+
+
+def scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
+    delta_bias: Tensor | None, delta_softplus: bool,
+) -> tuple[Tensor, Tensor]:
+    """Run the recurrence chunk by chunk and return (y, last state); B and C are (B, G, N, L)."""
+    work = torch.promote_types(u.dtype, torch.float32)
+    batch, channels, length = u.shape
+    groups, size = B.shape[1], _chunk_size(length)
+    per_group = channels // groups
+    u_, delta = u.to(work), delta.to(work)
+    if delta_bias is not None:
+        delta = delta + delta_bias.to(work)[:, None]
+    if delta_softplus:
+        delta = F.softplus(delta)
+    A = A.to(work).reshape(groups, per_group, -1, 1)
+
+    # Padded steps have delta 0: they keep the state and add nothing.
+    pad = (size - length % size) % size
+    delta_c = _split(delta.reshape(batch, groups, per_group, 1, length), pad, size)
+    input_c = _split((delta * u_).reshape(batch, groups, per_group, 1, length), pad, size)
+    B_c = _split(B.to(work).unsqueeze(2), pad, size)
+    C_c = _split(C.to(work).unsqueeze(2), pad, size)
+
+    local, ends = _inside_chunks(delta_c, input_c, A, B_c, C_c)
+    # Sums of delta from the chunk's start: exp(A * sum) is a product of decays, never a quotient of two.
+    elapsed = torch.cumsum(delta_c, 0)
+    states = _combine(torch.exp(A * elapsed[-1]), ends)
+    entering = F.pad(states, (1, 0))[..., :-1]
+    carried = [(C_t * torch.exp(A * passed) * entering).sum(-2)
+               for C_t, passed in zip(C_c.unbind(0), elapsed.unbind(0))]
+    y = local + torch.stack(carried, -1)
+    y = y.reshape(batch, channels, -1)[..., :length]
+    if D is not None:
+        y = y + D.to(work)[:, None] * u_
+    if z is not None:
+        y = y * F.silu(z.to(work))
+    return y.to(u.dtype), states[..., -1].reshape(batch, channels, -1)
+
+
+def _chunk_size(length: int) -> int:
+    """Balance the steps inside a chunk against the number of chunks; fixed while a graph is recorded."""
+    if is_tracing():
+        return _EXPORT_CHUNK
+    size = 4
+    while size < 64 and 2 * size * size < length:
+        size *= 2
+    return size
+
+
+def _split(x: Tensor, pad: int, size: int) -> Tensor:
+    """(..., L) -> (size, ..., chunks), so that step t of all chunks is one contiguous slice."""
+    x = F.pad(x, (0, pad))
+    return x.unflatten(-1, (-1, size)).movedim(-1, 0).contiguous()
+
+
+def _inside_chunks(delta: Tensor, inputs: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs (..., chunks, size) and end states (..., N, chunks) of every chunk started from zero."""
+    h: Tensor | None = None
+    outputs = []
+    for delta_t, input_t, B_t, C_t in zip(delta.unbind(0), inputs.unbind(0), B.unbind(0), C.unbind(0)):
+        add = input_t * B_t
+        h = add if h is None else torch.exp(delta_t * A) * h + add
+        outputs.append((C_t * h).sum(-2))
+    assert h is not None
+    return torch.stack(outputs, -1), h
+
+
+def _combine(decay: Tensor, states: Tensor) -> Tensor:
+    """States at the chunk ends (..., chunks) from each chunk's own decay and end state, by doubling."""
+    chunks = states.shape[-1]
+    if is_tracing():
+        position = torch.arange(chunks, device=states.device)
+        for k in range(_EXPORT_DOUBLINGS):
+            earlier = position - 2**k
+            inside, index = earlier >= 0, earlier.clamp(min=0)
+            states = states + decay * states.index_select(-1, index) * inside
+            decay = decay * torch.where(inside, decay.index_select(-1, index), 1.0)
+        return states
+    shift = 1
+    while shift < chunks:
+        states = states + decay * F.pad(states[..., :-shift], (shift, 0))
+        decay = decay * F.pad(decay[..., :-shift], (shift, 0), value=1.0)
+        shift *= 2
+    return states
