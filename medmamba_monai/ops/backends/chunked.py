@@ -38,6 +38,8 @@ def scan(
 
     # Padded steps have delta 0: they keep the state and add nothing.
     pad = (size - length % size) % size
+    if is_tracing():
+        pad = pad + size  # never a single chunk: a graph recorded with several would not hold for one
     delta_c = _split(delta.reshape(batch, groups, per_group, 1, length), pad, size)
     input_c = _split((delta * u_).reshape(batch, groups, per_group, 1, length), pad, size)
     B_c = _split(B.to(work).unsqueeze(2), pad, size)
