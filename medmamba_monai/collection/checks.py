@@ -64,7 +64,8 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
     except Exception as error:  # readers raise anything from EOFError to ImageFileError
         reason = (str(error).strip().splitlines() or ["no reason given"])[0][:120]
         raise InputError(
-            f"{path} cannot be read as an image ({type(error).__name__}: {reason}): the file is truncated, or not an image; copy or export it again"
+            f"{path} cannot be read as an image ({type(error).__name__}: {reason}): "
+            "the file is truncated, or not an image; copy or export it again"
         ) from error
 
 
