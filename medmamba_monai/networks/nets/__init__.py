@@ -1,1 +1,7 @@
 """Whole networks, one file a family."""
+
+from __future__ import annotations
+
+from medmamba_monai.networks.nets.umamba import UMamba
+
+__all__ = ["UMamba"]
