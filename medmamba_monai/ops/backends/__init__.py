@@ -7,11 +7,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from medmamba_monai.ops.backends import chunked, reference
+from medmamba_monai.ops.backends import chunked, native, reference
 
 logger = logging.getLogger(__name__)
 
-BACKENDS: dict[str, ModuleType] = {"reference": reference, "chunked": chunked}
+BACKENDS: dict[str, ModuleType] = {"reference": reference, "chunked": chunked, "native": native}
 _logged: set[tuple[str, str]] = set()
 
 
@@ -42,6 +42,10 @@ def choose(backend: str, u: Tensor) -> ModuleType:
 
 
 def _automatic(u: Tensor) -> str:
+    if chunked.is_tracing():
+        return "chunked"
+    if u.device.type == "cpu" and u.dtype != torch.float64 and native.unavailable() is None:
+        return "native"
     return "chunked"
 
 

@@ -1,0 +1,59 @@
+"""The compiled scan for CPUs: one C++ source, AVX-512, AVX2, NEON or portable code chosen at run time."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medmamba_monai.ops.backends.native import library
+from medmamba_monai.ops.backends.native.path_scan import path_scan
+
+
+def unavailable() -> str | None:
+    """None when the compiled library is loaded, else why not."""
+    return library.load()[1]
+
+
+def scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
+    delta_bias: Tensor | None, delta_softplus: bool,
+) -> tuple[Tensor, Tensor]:
+    """Run the compiled recurrence and return (y, last state); B and C are (B, G, N, L)."""
+    batch, channels, _ = u.shape
+    paths = (B.shape[1], channels // B.shape[1])
+
+    def grouped(x: Tensor) -> Tensor:
+        return x.unflatten(1, paths)
+
+    y, last = _run(
+        grouped(u), grouped(delta).unsqueeze(1), A.unflatten(0, (1, *paths)), B.unsqueeze(1), C.unsqueeze(1),
+        None if D is None else D.view(1, *paths), None if z is None else grouped(z),
+        None if delta_bias is None else delta_bias.view(1, *paths), delta_softplus,
+    )
+    return y.flatten(1, 2), last.view(batch, channels, -1)
+
+
+def bidirectional_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None,
+    delta_softplus: bool,
+) -> Tensor:
+    """Run all paths in both directions and sum the directions in one pass."""
+    return _run(u, delta, A, B, C, D, None, delta_bias, delta_softplus)[0]
+
+
+def _run(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
+    bias: Tensor | None, softplus: bool,
+) -> tuple[Tensor, Tensor]:
+    present = [x for x in (u, delta, A, B, C, D, z, bias) if x is not None]
+    for x in present:
+        if x.device.type != "cpu" or x.dtype == torch.float64:
+            raise RuntimeError(
+                f"backend 'native' got a {x.dtype} tensor on {x.device}: it computes in float32 on the CPU; "
+                "use backend='auto'"
+            )
+    dtype = u.dtype
+    u, delta, A, B, C = (x.float() for x in (u, delta, A, B, C))
+    D, z, bias = (None if x is None else x.float() for x in (D, z, bias))
+    save = torch.is_grad_enabled() and any(x.requires_grad for x in present)
+    y, last, _ = path_scan(u, delta, A, B, C, D, z, bias, softplus, save)
+    return y.to(dtype), last
