@@ -26,7 +26,7 @@ def scan(
     if delta_softplus:
         delta = F.softplus(delta)
     A = A.to(work).reshape(groups, channels // groups, -1)
-    h = u_.new_zeros(batch, groups, channels // groups, A.shape[-1])
+    h = u_.new_zeros((batch, groups, channels // groups, A.shape[-1]))
     # unbind gives one view and one gradient stack a tensor; indexing would give a full-size gradient for every step.
     steps = zip(u_.reshape(grouped).unbind(-1), delta.reshape(grouped).unbind(-1),
                 B.to(work).unsqueeze(2).unbind(-1), C.to(work).unsqueeze(2).unbind(-1))

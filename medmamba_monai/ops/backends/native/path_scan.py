@@ -45,9 +45,9 @@ def path_scan_backward(
     splits = backward_splits(sizes)
     du, ddelta, dz = (_like(x) for x in (u, delta, z))
     per_item = (batch, directions, paths, channels)
-    dA = u.new_empty(*per_item, A.shape[-1])
+    dA = u.new_empty((*per_item, A.shape[-1]))
     dD, dbias = (u.new_empty(0 if x is None else per_item) for x in (D, bias))
-    dB, dC = (u.new_empty(splits, *B.shape) for _ in range(2))
+    dB, dC = (u.new_empty((splits, *B.shape)) for _ in range(2))
     dlast = None if dlast is None else dlast.contiguous()
     dy = dy.contiguous()
     sizes.update(splits=splits, **strides("du", du, "batch path lane time"),
@@ -115,7 +115,7 @@ def _forward_splits(sizes: dict[str, int]) -> int:
 
 def _outputs(u: Tensor, delta: Tensor, A: Tensor, save: bool) -> tuple[Tensor, Tensor, Tensor]:
     batch, directions, paths, channels, length = delta.shape
-    last = u.new_empty(batch, directions, paths, channels, A.shape[-1])
+    last = u.new_empty((batch, directions, paths, channels, A.shape[-1]))
     lanes, tile = library.lanes(), library.tile()
     blocks, tiles = (channels + lanes - 1) // lanes, (length + tile - 1) // tile
     starts = u.new_empty((batch, directions, paths, blocks, tiles, A.shape[-1], lanes) if save else (0,))
