@@ -3,6 +3,14 @@ from __future__ import annotations
 
 from medmamba_monai.ops.backends import available_backends
 from medmamba_monai.ops.causal_conv1d import causal_conv1d
+from medmamba_monai.ops.scan_order import ScanOrder, scan_order
 from medmamba_monai.ops.selective_scan import bidirectional_selective_scan, selective_scan
 
-__all__ = ["available_backends", "bidirectional_selective_scan", "causal_conv1d", "selective_scan"]
+__all__ = [
+    "ScanOrder",
+    "available_backends",
+    "bidirectional_selective_scan",
+    "causal_conv1d",
+    "scan_order",
+    "selective_scan",
+]

@@ -41,15 +41,19 @@ class InstanceNorm(nn.GroupNorm):
 
 def make_norm(norm: NameOrPair, spatial_dims: int, channels: int) -> nn.Module:
     """Build a norm from MONAI's name or (name, arguments) pair."""
-    name, kwargs = split_args(norm if isinstance(norm, str) else tuple(norm))
+    name, kwargs = split_args(  # type: ignore[no-untyped-call]
+        norm if isinstance(norm, str) else tuple(norm)
+    )
     if isinstance(name, str) and name.lower() == "instance" and not kwargs.get("track_running_stats", False):
         return InstanceNorm(channels, kwargs.get("eps", 1e-5), kwargs.get("affine", True))
-    return get_norm_layer((name, kwargs), spatial_dims=spatial_dims, channels=channels)
+    layer: nn.Module = get_norm_layer((name, kwargs), spatial_dims=spatial_dims, channels=channels)
+    return layer
 
 
 def make_act(act: NameOrPair) -> nn.Module:
     """Build an activation from MONAI's name or (name, arguments) pair."""
-    return get_act_layer(act if isinstance(act, str) else tuple(act))
+    layer: nn.Module = get_act_layer(act if isinstance(act, str) else tuple(act))
+    return layer
 
 
 class ResidualConvBlock(nn.Module):
@@ -143,7 +147,12 @@ class MambaTokenBlock(nn.Module):
     """
 
     def __init__(
-        self, channels: int, d_state: int = 16, d_conv: int = 4, expand: float = 2, map_size: Sequence[int] | None = None
+        self,
+        channels: int,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: float = 2,
+        map_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.map_size = None if map_size is None else tuple(int(s) for s in map_size)
@@ -165,7 +174,8 @@ class MambaTokenBlock(nn.Module):
         with without_autocast(x):
             tokens = tokens.float() if x.element_size() < 4 else tokens
             if self.map_size is not None:
-                return self.mamba(self.norm(tokens)).reshape(x.shape)
+                mixed: Tensor = self.mamba(self.norm(tokens))
+                return mixed.reshape(x.shape)
             norm = self.norm
             tokens = F.layer_norm(tokens.transpose(1, 2), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
             return self.mamba.mix(tokens.transpose(1, 2)).reshape(x.shape)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medmamba_monai.networks.layers.precision import float16_autocast, without_autocast
@@ -92,7 +91,7 @@ class Mamba(nn.Module):
         """
         u, z = _project(self.in_proj, x).chunk(2, 1)
         u = causal_conv1d(u, self.conv1d.weight.squeeze(1), self.conv1d.bias, "silu")
-        dt, B, C = (self.x_proj.weight @ u).split([self.dt_rank, self.d_state, self.d_state], 1)
+        dt, B, C = torch.split(self.x_proj.weight @ u, [self.dt_rank, self.d_state, self.d_state], 1)
         y = selective_scan(
             u, self.dt_proj.weight @ dt, -torch.exp(self.A_log.float()), B, C, self.D.float(), z,
             self.dt_proj.bias.float(), delta_softplus=True,

@@ -41,8 +41,8 @@ def saturate(x: Tensor) -> Tensor:
     Tensors of other types pass through unchanged. Half the range, so that the sum of two such tensors is finite too.
 
     Example:
-        >>> saturate(torch.tensor([1.0, float("inf")], dtype=torch.float16))
-        tensor([    1., 32752.], dtype=torch.float16)
+        >>> saturate(torch.tensor([1.0, float("inf")], dtype=torch.float16)).tolist()
+        [1.0, 32752.0]
     """
     if x.dtype != torch.float16:
         return x

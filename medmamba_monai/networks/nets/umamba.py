@@ -146,7 +146,8 @@ class UMamba(nn.Module):
         if design == "released":
             self.stem = _stage(dims, self.in_channels, features[0], kernels[0], ones, depths[0], design, block)
         else:
-            conv = Conv[Conv.CONV, dims](self.in_channels, features[0], kernels[0], 1, tuple(k // 2 for k in kernels[0]))
+            padding = tuple(k // 2 for k in kernels[0])
+            conv = Conv[Conv.CONV, dims](self.in_channels, features[0], kernels[0], 1, padding)
             self.stem = nn.Sequential(conv, make_norm(block["norm"], dims, features[0]), make_act(block["act"]))
         widths = (features[0], *features)
         self.encoder = nn.ModuleList(
@@ -259,7 +260,10 @@ def _mamba_places(variant: str, mamba_stages: Sequence[int] | None, stages: int)
 
 
 def _channel_token_sizes(
-    channel_tokens: bool, img_size: Sequence[int] | None, features: tuple[int, ...], strides: tuple[tuple[int, ...], ...]
+    channel_tokens: bool,
+    img_size: Sequence[int] | None,
+    features: tuple[int, ...],
+    strides: tuple[tuple[int, ...], ...],
 ) -> list[tuple[int, ...] | None]:
     """The map's size in each stage where channels become tokens, None elsewhere."""
     if not channel_tokens:

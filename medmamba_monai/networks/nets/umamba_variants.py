@@ -5,14 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Variant(NamedTuple):
-    """Constructor arguments of a published network and its number of parameters."""
-
-    arguments: Mapping[str, Any]
-    parameters: int
+from medmamba_monai.networks.nets.variant import Variant
 
 
 def released_block_counts(stages: int, blocks: int = 2) -> tuple[list[int], list[int]]:
@@ -66,6 +61,31 @@ def _released_3d(variant: str) -> dict[str, Any]:
     return arguments
 
 
+def _paper_2d(variant: str, stages: int, channels: int, classes: int) -> dict[str, Any]:
+    return {
+        "spatial_dims": 2,
+        "in_channels": channels,
+        "out_channels": classes,
+        "features": _features(stages, 512),
+        "variant": variant,
+        "design": "paper",
+    }
+
+
+def _paper_3d(variant: str) -> dict[str, Any]:
+    # the plan of the abdomen CT data: thick slices, so the first and the last step leave the depth as it is
+    return {
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 14,
+        "features": _features(6, 320),
+        "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]],
+        "kernel_sizes": [[1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
+        "variant": variant,
+        "design": "paper",
+    }
+
+
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
         "bottleneck_2d_abdomen": Variant(_released_2d("bottleneck", 7, [320, 320], 1, 14), 47_533_012),
@@ -76,5 +96,11 @@ VARIANTS: Mapping[str, Variant] = MappingProxyType(
         "encoder_2d_microscopy": Variant(_released_2d("encoder", 8, [512, 512], 3, 3), 64_014_261),
         "bottleneck_3d": Variant(_released_3d("bottleneck"), 42_120_394),
         "encoder_3d": Variant(_released_3d("encoder"), 42_750_922),
+        "paper_bottleneck_2d_abdomen": Variant(_paper_2d("bottleneck", 7, 1, 14), 63_344_180),
+        "paper_bottleneck_2d_microscopy": Variant(_paper_2d("bottleneck", 8, 3, 3), 86_150_037),
+        "paper_encoder_2d_abdomen": Variant(_paper_2d("encoder", 7, 1, 14), 67_333_428),
+        "paper_encoder_2d_microscopy": Variant(_paper_2d("encoder", 8, 3, 3), 91_835_029),
+        "paper_bottleneck_3d_abdomen": Variant(_paper_3d("bottleneck"), 57_832_166),
+        "paper_encoder_3d_abdomen": Variant(_paper_3d("encoder"), 59_105_766),
     }
 )

@@ -1,0 +1,126 @@
+"""The scan mixer: a selective scan along several paths over a grid (SS2D and its 3D form)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from monai.networks.layers.factories import Conv
+from torch import Tensor, nn
+
+from medmamba_monai.networks.layers.mamba import initial_A_log, initial_dt_bias, resolve_dt_rank
+from medmamba_monai.networks.layers.precision import float16_autocast, saturate, without_autocast
+from medmamba_monai.ops import bidirectional_selective_scan
+from medmamba_monai.ops.scan_order import scan_order
+
+
+class ScanMixer(nn.Module):
+    """Mix a grid of tokens: project, convolve, scan along all paths, sum, normalise, gate, project.
+
+    VMamba (arXiv 2401.10166), section 4.3 (SS2D); MedMamba (arXiv 2403.03849), figure 3.
+
+    Args:
+        d_model: channels of a token.
+        spatial_dims: 2 or 3.
+        order: name of the scan order, see `medmamba_monai.ops.scan_order`.
+        d_state: numbers in the state of each channel (N).
+        d_conv: odd kernel size of the depthwise convolution.
+        expand: the inner width is ``int(expand * d_model)``.
+        dt_rank: rank of the step size's projection, or "auto" for ``ceil(d_model / 16)``.
+
+    Shape:
+        x (B, *S, d_model), channels last; returns the same shape.
+
+    Raises:
+        ValueError: when an argument is out of range or the input does not fit.
+
+    Example:
+        >>> ScanMixer(8)(torch.zeros(2, 5, 4, 8)).shape
+        torch.Size([2, 5, 4, 8])
+
+    Notes:
+        The scan computes in float32 whatever autocast asks; under float16 so do the projections in front of it.
+        Parameters of the K sequences are stored together under the names of VMamba's code.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        spatial_dims: int = 2,
+        order: str = "cross",
+        d_state: int = 16,
+        d_conv: int = 3,
+        expand: float = 2,
+        dt_rank: int | str = "auto",
+    ) -> None:
+        super().__init__()
+        for name, value in (("d_model", d_model), ("d_state", d_state), ("d_conv", d_conv)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}: it must be at least 1")
+        if d_conv % 2 == 0:
+            raise ValueError(f"d_conv is {d_conv}: use an odd kernel size, which keeps the grid's size")
+        self.order = scan_order(order, spatial_dims)
+        self.d_model, self.d_state, self.d_inner = d_model, d_state, int(expand * d_model)
+        if self.d_inner < 1:
+            raise ValueError(f"expand is {expand}: the inner width int(expand * {d_model}) must be at least 1")
+        self.dt_rank = resolve_dt_rank(dt_rank, d_model)
+        inner, k = self.d_inner, self.order.num_sequences
+        self.in_proj = nn.Linear(d_model, 2 * inner, bias=False)
+        self.conv = Conv[Conv.CONV, spatial_dims](inner, inner, d_conv, padding=d_conv // 2, groups=inner)
+        self.x_proj_weight = nn.Parameter(torch.empty(k, self.dt_rank + 2 * d_state, inner))
+        self.dt_projs_weight = nn.Parameter(torch.empty(k, inner, self.dt_rank))
+        self.dt_projs_bias = nn.Parameter(initial_dt_bias((k, inner)))
+        self.A_logs = nn.Parameter(initial_A_log(k * inner, d_state))
+        self.Ds = nn.Parameter(torch.ones(k * inner))
+        self.out_norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, d_model, bias=False)
+        nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)
+        nn.init.uniform_(self.dt_projs_weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.shape[1:-1]
+        if x.dim() != self.order.spatial_dims + 2 or x.shape[-1] != self.d_model:
+            axes = self.order.spatial_dims
+            raise ValueError(f"the input has shape {tuple(x.shape)}: give (batch, {axes} grid axes, {self.d_model})")
+        tokens = x.flatten(1, -2)
+        # The scan runs along contiguous positions and the gate along contiguous channels: each half of the
+        # projection is computed in the layout it is used in, and nothing is transposed.
+        to_u, to_z = self.in_proj.weight.chunk(2)
+        u = (to_u @ tokens.transpose(1, 2)).reshape(-1, self.d_inner, *size)
+        y = self.scan(F.silu(self.conv(u)))
+        z = F.silu(F.linear(tokens, to_z))
+        norm = self.out_norm
+        y = F.layer_norm(y.flatten(2).transpose(1, 2), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        return saturate(F.linear(y * z, self.out_proj.weight)).reshape(x.shape)
+
+    def scan(self, u: Tensor) -> Tensor:
+        """Scan a grid along all sequences and sum them: (B, D, *S) to (B, D, *S), in float32 at least."""
+        if float16_autocast(u):
+            with without_autocast(u):
+                return self._scan(u.float())
+        return self._scan(u)
+
+    def _scan(self, u: Tensor) -> Tensor:
+        order, rank, states = self.order, self.dt_rank, self.d_state
+        paths, directions = order.num_paths, order.directions
+        size = u.shape[2:]
+        u = order.paths(u)
+        # The projections act on each position alone, so both directions of a path share one product, unflipped.
+        grid = (directions, paths, self.d_inner)
+        to_x = self.x_proj_weight.reshape(directions, paths, -1, self.d_inner).transpose(0, 1).flatten(1, 2)
+        projected = torch.unflatten(to_x @ u, 2, (directions, -1)).transpose(1, 2)
+        dt, B, C = projected.split_with_sizes((rank, states, states), 3)
+        delta = self.dt_projs_weight.reshape(*grid, rank) @ dt
+        y = bidirectional_selective_scan(
+            u.float() if u.element_size() < 4 else u,
+            delta,
+            -torch.exp(self.A_logs.float()).reshape(*grid, states),
+            B,
+            C,
+            self.Ds.float().reshape(grid),
+            self.dt_projs_bias.float().reshape(grid),
+            delta_softplus=True,
+        )
+        merged, *others = order.restore_paths(y, size)
+        for other in others:
+            merged = merged + other
+        return merged
