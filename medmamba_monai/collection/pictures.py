@@ -1,0 +1,53 @@
+"""A transform that turns whatever a reader returns for a picture into one grey channel."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from medmamba_monai.collection.checks import InputError
+
+__all__ = ["GreyPictured"]
+
+
+class GreyPictured(MapTransform):
+    """Makes pictures grey: colours are averaged, an opacity channel and a third axis of length 1 are dropped.
+
+    Args:
+        keys: keys of channel-first pictures.
+        allow_missing_keys: skip keys that an item lacks.
+
+    Shape:
+        (C, W, H) or (C, W, H, 1) with C of 1 to 4; returns (1, W, H).
+
+    Raises:
+        InputError: when the item is no picture.
+
+    Example:
+        >>> GreyPictured("image")({"image": torch.ones(3, 4, 5)})["image"].shape
+        torch.Size([1, 4, 5])
+    """
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        item = dict(data)
+        for key in self.key_iterator(item):
+            item[key] = self._grey(item[key])
+        return item
+
+    @staticmethod
+    def _grey(picture: Any) -> torch.Tensor:
+        tensor = picture.as_tensor() if isinstance(picture, MetaTensor) else torch.as_tensor(picture)
+        if tensor.ndim == 4 and tensor.shape[-1] == 1:
+            tensor = tensor[..., 0]
+        if tensor.ndim != 3 or tensor.shape[0] > 4:
+            raise InputError(f"the image has shape {tuple(tensor.shape)}: give one grey or colour picture")
+        colours = 3 if tensor.shape[0] >= 3 else 1
+        return tensor[:colours].float().mean(0, keepdim=True)
