@@ -33,8 +33,7 @@ static void states_backward(const Run &run, const Gradient &g, int64_t n, const 
         int t = step_at(run, i);
         Float dt = load(run.dt + t * LANES), du = load(run.du + t * LANES), y = splat(0.0f);
         const float *b = B + t * run.pitch, *c = C + t * run.pitch;
-#pragma GCC unroll 16
-        for (int j = 0; j < NB; ++j) {
+        UNROLL for (int j = 0; j < NB; ++j) {
             Float x = dt * load(A2 + j * LANES);
             Float decay = PLAIN ? exp2_near(x) : exp2_any(x);
             store(decays + (i * NB + j) * LANES, decay);
@@ -57,8 +56,7 @@ static void states_backward(const Run &run, const Gradient &g, int64_t n, const 
         const float *b = B + t * run.pitch, *c = C + t * run.pitch;
         float *sum_B = sums.B + t * NB * LANES, *sum_C = sums.C + t * NB * LANES;
         const float *before = states + i * NB * LANES, *after = before + NB * LANES, *decay = decays + i * NB * LANES;
-#pragma GCC unroll 16
-        for (int j = 0; j < NB; ++j) {
+        UNROLL for (int j = 0; j < NB; ++j) {
             Float dh = carry[j] + dy * splat(c[j]);
             store(sum_C + j * LANES, load(sum_C + j * LANES) + dy * load(after + j * LANES));
             store(sum_B + j * LANES, load(sum_B + j * LANES) + dh * du);
@@ -105,9 +103,8 @@ static void open_gradient_tile(const Job *job, Gradient *g, Shared shared, int64
     load_u(job, at, t0, steps, g->u);
     load_raw_delta(job, &g->block, t0, steps, shared, g->raw);
     g->plain = step_sizes(job, &g->block, steps, g->raw, g->u, g->dt, g->du);
-    const int32_t *index = index_of(job, at, t0);
-    const float *dy = job->dy + at.b * job->y_batch + at.p * job->y_path + at.channel * job->y_lane;
-    load_tile(dy + (index ? 0 : t0), {job->y_lane, job->y_time}, index, at.lanes, steps, g->dy, LANES);
+    load_tile(job->dy + y_offset(job, at, t0), {job->y_lane, job->y_time}, index_of(job, at, t0), at.lanes, steps,
+              g->dy, LANES);
     memset(g->into_input, 0, sizeof(float) * TILE * LANES);
     memset(g->into_exponent, 0, sizeof(float) * TILE * LANES);
     if (!job->z) return;
@@ -128,8 +125,7 @@ static void close_gate(const Job *job, Gradient *g, int64_t t0, int steps) {
     float *z = g->dt, *dy = g->du;  // no longer needed
     load_tile(job->z + at.b * job->z_batch + at.p * job->z_path + at.channel * job->z_lane + t0, {job->z_lane, 1},
               nullptr, at.lanes, steps, z, LANES);
-    load_tile(job->dy + at.b * job->y_batch + at.p * job->y_path + at.channel * job->y_lane + t0,
-              {job->y_lane, job->y_time}, nullptr, at.lanes, steps, dy, LANES);
+    load_tile(job->dy + y_offset(job, at, t0), {job->y_lane, job->y_time}, nullptr, at.lanes, steps, dy, LANES);
     for (int t = 0; t < steps; ++t) {
         Float gate = load(z + t * LANES), s = sigmoid(gate), one = splat(1.0f);
         store(g->y + t * LANES, load(dy + t * LANES) * load(g->y + t * LANES) * s * (one + gate * (one - s)));
@@ -251,13 +247,15 @@ static void backward_path(const Job *job, Place at, int64_t split, Scratch scrat
         team[k].block.at = {at.b, at.r, at.p, channel, (int)(rest < LANES ? rest : LANES)};
         open_gradient(job, team + k, &scratch);
     }
-    int64_t tiles = parts(job->length, TILE);
-    for (int64_t i = 0; i < tiles; ++i) {
-        int64_t t0 = (at.r == 1 ? i : tiles - 1 - i) * TILE;
-        int steps = (int)(job->length - t0 < TILE ? job->length - t0 : TILE);
+    Tiles order = tiles_of(job, at.r == 0);
+    for (int64_t i = 0; i < order.count; ++i) {
+        int64_t t0 = order.start(i), next = order.start(i + 1);
+        int steps = order.steps(t0);
         load_shared(job, at, t0, steps, work.shared);
         memset(work.sums.low, 0, sizeof(float) * TILE * job->rank * LANES);
         for (int64_t k = 0; k < count; ++k) open_gradient_tile(job, team + k, work.shared, t0, steps);
+        for (int64_t k = 0; i + 1 < order.count && k < count; ++k)
+            prefetch(job, team[k].block.at, job->dy, next, order.steps(next));
         int64_t n = 0;
         for (; n + SCAN_GRADIENT_STATES <= job->states; n += SCAN_GRADIENT_STATES)
             state_group<SCAN_GRADIENT_STATES>(job, team, count, work, t0, steps, n);

@@ -95,19 +95,47 @@ static void load_shared(const Job *job, Place at, int64_t t0, int steps, Shared 
     }
 }
 
+static const float *u_of(const Job *job, Place at, int64_t t0) {
+    return job->u + at.b * job->u_batch + at.p * job->u_path + at.channel * job->u_lane + (job->index ? 0 : t0);
+}
+
+static const float *delta_of(const Job *job, Place at, int64_t t0) {
+    return job->delta + at.b * job->delta_batch + at.r * job->delta_direction + at.p * job->delta_path +
+           at.channel * job->delta_lane + t0;
+}
+
+static int64_t y_offset(const Job *job, Place at, int64_t t0) {
+    return at.b * job->y_batch + at.p * job->y_path + at.channel * job->y_lane + (job->index ? 0 : t0);
+}
+
 static void load_u(const Job *job, Place at, int64_t t0, int steps, float *tile) {
+    load_tile(u_of(job, at, t0), {job->u_lane, job->u_time}, index_of(job, at, t0), at.lanes, steps, tile, LANES);
+}
+
+// Where the tiles of a path begin, in the order they are run through.
+struct Tiles {
+    int64_t length, count;
+    bool last_first;
+    int64_t start(int64_t i) const { return (last_first ? count - 1 - i : i) * TILE; }
+    int steps(int64_t t0) const { return (int)(length - t0 < TILE ? length - t0 : TILE); }
+};
+
+static Tiles tiles_of(const Job *job, bool last_first) { return {job->length, parts(job->length, TILE), last_first}; }
+
+// Ask for what the block reads and writes in the tile at t0; `output` is y, or dy in the backward.
+static void prefetch(const Job *job, Place at, const float *output, int64_t t0, int steps) {
     const int32_t *index = index_of(job, at, t0);
-    const float *u = job->u + at.b * job->u_batch + at.p * job->u_path + at.channel * job->u_lane;
-    load_tile(u + (index ? 0 : t0), {job->u_lane, job->u_time}, index, at.lanes, steps, tile, LANES);
+    prefetch_tile(u_of(job, at, t0), {job->u_lane, job->u_time}, index, at.lanes, steps);
+    prefetch_tile(output + y_offset(job, at, t0), {job->y_lane, job->y_time}, index, at.lanes, steps);
+    if (!job->rank)
+        prefetch_tile(delta_of(job, at, t0), {job->delta_lane, job->delta_time}, nullptr, at.lanes, steps);
 }
 
 // Step sizes before the softplus.
 static void load_raw_delta(const Job *job, const Block *block, int64_t t0, int steps, Shared shared, float *raw) {
     Place at = block->at;
     if (!job->rank) {
-        const float *delta = job->delta + at.b * job->delta_batch + at.r * job->delta_direction +
-                             at.p * job->delta_path + at.channel * job->delta_lane;
-        load_tile(delta + t0, {job->delta_lane, job->delta_time}, nullptr, at.lanes, steps, raw, LANES);
+        load_tile(delta_of(job, at, t0), {job->delta_lane, job->delta_time}, nullptr, at.lanes, steps, raw, LANES);
         for (int t = 0; t < steps; ++t) store(raw + t * LANES, load(raw + t * LANES) + block->bias);
         return;
     }
@@ -124,9 +152,11 @@ static void load_raw_delta(const Job *job, const Block *block, int64_t t0, int s
 static bool step_sizes(const Job *job, const Block *block, int steps, const float *raw, const float *u, float *dt,
                        float *du) {
     Float most = splat(0.0f);
+    // Two short loops, not one: the processor sees no further ahead than a few long chains of operations.
+    for (int t = 0; job->softplus && t < steps; ++t) store(dt + t * LANES, exp_minus(load(raw + t * LANES)));
     for (int t = 0; t < steps; ++t) {
         Float x = load(raw + t * LANES);
-        if (job->softplus) x = softplus(x);
+        if (job->softplus) x = softplus(x, load(dt + t * LANES));
         most = larger(most, magnitude(x));
         store(dt + t * LANES, x);
         store(du + t * LANES, x * load(u + t * LANES));
@@ -153,8 +183,7 @@ static void run_states(const Run &run, const float *A2, float *state, const floa
         int t = step_at(run, i);
         Float dt = load(run.dt + t * LANES), du = load(run.du + t * LANES), sum = load(y + t * LANES);
         const float *b = B + t * run.pitch, *c = C + t * run.pitch;
-#pragma GCC unroll 16
-        for (int j = 0; j < NB; ++j) {
+        UNROLL for (int j = 0; j < NB; ++j) {
             Float x = dt * load(A2 + j * LANES);
             Float decay = PLAIN ? exp2_near(x) : exp2_any(x);
             h[j] = decay * h[j] + du * splat(b[j]);
@@ -205,10 +234,9 @@ static void forward_tile(const Job *job, Block *block, Shared shared, int64_t t0
             store(y + t * LANES, load(y + t * LANES) * gate * sigmoid(gate));
         }
     }
-    const int32_t *index = index_of(job, at, t0);
-    float *to = job->y + at.b * job->y_batch + at.p * job->y_path + at.channel * job->y_lane + (index ? 0 : t0);
     bool add = at.r > 0 || (job->merged && at.p > 0);
-    store_tile(to, {job->y_lane, job->y_time}, index, at.lanes, steps, y, LANES, add);
+    store_tile(job->y + y_offset(job, at, t0), {job->y_lane, job->y_time}, index_of(job, at, t0), at.lanes, steps, y,
+               LANES, add);
 }
 
 // The blocks of one task and the memory they live in.
@@ -249,12 +277,14 @@ static void forward_path(const Job *job, Place at, int64_t split, Scratch scratc
     open_team(job, &team, at, split, &scratch);
     Shared shared = open_shared(job, &scratch);
     float *tiles = scratch.take(5 * TILE * LANES);
-    int64_t count = parts(job->length, TILE);
-    for (int64_t i = 0; i < count; ++i) {
-        int64_t t0 = (at.r == 1 ? count - 1 - i : i) * TILE;
-        int steps = (int)(job->length - t0 < TILE ? job->length - t0 : TILE);
-        load_shared(job, at, t0, steps, shared);
-        for (int64_t k = 0; k < team.count; ++k) forward_tile(job, team.blocks + k, shared, t0, steps, tiles);
+    Tiles order = tiles_of(job, at.r == 1);
+    for (int64_t i = 0; i < order.count; ++i) {
+        int64_t t0 = order.start(i), next = order.start(i + 1);
+        load_shared(job, at, t0, order.steps(t0), shared);
+        for (int64_t k = 0; k < team.count; ++k) {
+            if (i + 1 < order.count) prefetch(job, team.blocks[k].at, job->y, next, order.steps(next));
+            forward_tile(job, team.blocks + k, shared, t0, order.steps(t0), tiles);
+        }
     }
     for (int64_t k = 0; job->last && k < team.count; ++k) {
         Block *block = team.blocks + k;

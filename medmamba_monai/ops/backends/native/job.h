@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 // Steps between two saved states; also the length of a tile.
-#define TILE 32
+#define TILE 64
 
 struct Job {
     int64_t batch, directions, paths, channels, states, length;

@@ -5,6 +5,14 @@
 
 #define LANES SCAN_LANES
 
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 16")
+#else
+#define UNROLL
+#endif
+
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 typedef float Float __attribute__((vector_size(4 * LANES)));
@@ -92,13 +100,19 @@ INLINE Float log1p_ratio(Float e) {
     return p * e + splat(1.0f);
 }
 
-INLINE Float softplus(Float x) {
-    Float e = exp2_any(magnitude(x) * splat(-LOG2E));
+// exp(-|x|), the part that softplus and sigmoid share.
+INLINE Float exp_minus(Float x) {
+    x = magnitude(x) * splat(-LOG2E);
+    return exp2_near(where_less(x, splat(-125.0f), splat(-125.0f), x));
+}
+
+// softplus(x) from e = exp_minus(x): max(x, 0) + log(1 + e); above 20 it is x to the last bit.
+INLINE Float softplus(Float x, Float e) {
     return (x + magnitude(x)) * splat(0.5f) + e * log1p_ratio(e);
 }
 
 INLINE Float sigmoid(Float x) {
-    Float e = exp2_any(magnitude(x) * splat(-LOG2E));
+    Float e = exp_minus(x);
     return where_less(x, splat(0.0f), e, splat(1.0f)) / (splat(1.0f) + e);
 }
 

@@ -37,17 +37,13 @@ struct Strides {
 
 INLINE void transpose(Float *rows) {
 #if LANES == 16
-#pragma GCC unroll 16
-    STAGE(8)
+    UNROLL STAGE(8)
 #endif
 #if LANES >= 8
-#pragma GCC unroll 16
-    STAGE(4)
+    UNROLL STAGE(4)
 #endif
-#pragma GCC unroll 16
-    STAGE(2)
-#pragma GCC unroll 16
-    STAGE(1)
+    UNROLL STAGE(2)
+    UNROLL STAGE(1)
 }
 #else
 INLINE void transpose(Float *rows) {
@@ -59,6 +55,23 @@ INLINE void transpose(Float *rows) {
         }
 }
 #endif
+
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
+
+// Ask for a tile that will be wanted soon: rows lie far apart, which the processor does not foresee.
+static void prefetch_tile(const float *from, Strides at, const int32_t *index, int lanes, int steps) {
+    if (index)
+        for (int t = 0; t < steps; ++t) PREFETCH(from + index[t] * at.time);
+    else
+        for (int i = 0; i < lanes; ++i)
+            for (int t = 0; t < steps; t += 16) PREFETCH(from + i * at.lane + t);
+}
+
+static const float zeros[LANES] = {0};
 
 // Read `lanes` <= LANES lanes of `steps` steps into tile[t * pitch + lane]; missing lanes of a full vector become 0.
 static void load_tile(const float *from, Strides at, const int32_t *index, int lanes, int steps, float *tile,
@@ -75,11 +88,13 @@ static void load_tile(const float *from, Strides at, const int32_t *index, int l
         }
         return;
     }
+    const float *lines[LANES];
+    for (int i = 0; i < LANES; ++i) lines[i] = i < lanes ? from + i * at.lane : zeros;
     for (; t + LANES <= steps && pitch >= LANES; t += LANES) {
         Float rows[LANES];
-        for (int i = 0; i < LANES; ++i) rows[i] = i < lanes ? load(from + i * at.lane + t) : splat(0.0f);
+        UNROLL for (int i = 0; i < LANES; ++i) rows[i] = load(lines[i] + (i < lanes ? t : 0));
         transpose(rows);
-        for (int i = 0; i < LANES; ++i) store(tile + (t + i) * pitch, rows[i]);
+        UNROLL for (int i = 0; i < LANES; ++i) store(tile + (t + i) * pitch, rows[i]);
     }
     for (; t < steps; ++t)
         for (int i = 0; i < LANES && i < pitch; ++i) tile[t * pitch + i] = i < lanes ? from[i * at.lane + t] : 0.0f;
@@ -103,9 +118,10 @@ static void store_tile(float *to, Strides at, const int32_t *index, int lanes, i
     }
     for (; t + LANES <= steps && pitch >= LANES; t += LANES) {
         Float rows[LANES];
-        for (int i = 0; i < LANES; ++i) rows[i] = load(tile + (t + i) * pitch);
+        UNROLL for (int i = 0; i < LANES; ++i) rows[i] = load(tile + (t + i) * pitch);
         transpose(rows);
-        for (int i = 0; i < lanes; ++i) {
+        UNROLL for (int i = 0; i < LANES; ++i) {
+            if (i >= lanes) break;
             float *run = to + i * at.lane + t;
             store(run, add ? load(run) + rows[i] : rows[i]);
         }
@@ -134,10 +150,11 @@ static void store_wide(float *to, Strides at, const int32_t *index, int lanes, i
 static void sum_lanes(const float *vectors, int count, float *sums) {
     for (int i = 0; i < count; i += LANES) {
         Float rows[LANES];
-        for (int j = 0; j < LANES; ++j) rows[j] = i + j < count ? load(vectors + (i + j) * LANES) : splat(0.0f);
+        UNROLL for (int j = 0; j < LANES; ++j)
+            rows[j] = i + j < count ? load(vectors + (i + j) * LANES) : splat(0.0f);
         transpose(rows);
         Float sum = rows[0];
-        for (int j = 1; j < LANES; ++j) sum += rows[j];
+        UNROLL for (int j = 1; j < LANES; ++j) sum += rows[j];
         store(sums + i, sum);
     }
 }
