@@ -42,7 +42,7 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.pad:
             x = pad_to_multiple(x, self.patch_size, first_axis=2)
-        tokens: Tensor = self.norm(saturate(self.proj(x)).movedim(1, -1))
+        tokens: Tensor = self.norm(saturate(self.proj(saturate(x))).movedim(1, -1))
         return tokens
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from monai.networks.layers.factories import Conv, Pool, split_args
+from monai.networks.layers.factories import Conv, split_args
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
 from medmamba_monai.networks.layers.mamba import Mamba
-from medmamba_monai.networks.layers.precision import saturate, without_autocast
+from medmamba_monai.networks.layers.precision import Saturate, in_float32, saturate, without_autocast
 
 NameOrPair = str | tuple[str, dict[str, Any]] | list[Any]
 
@@ -54,6 +54,33 @@ def make_act(act: NameOrPair) -> nn.Module:
     """Build an activation from MONAI's name or (name, arguments) pair."""
     layer: nn.Module = get_act_layer(act if isinstance(act, str) else tuple(act))
     return layer
+
+
+class AveragePool(nn.Module):
+    """Average over windows as large as their stride; at the border the last voxel is repeated to fill a window.
+
+    Args:
+        stride: window and stride of each axis.
+
+    Shape:
+        x (B, C, *S); returns (B, C, *ceil(S / stride)).
+
+    Example:
+        >>> import torch
+        >>> AveragePool((2, 2))(torch.ones(1, 1, 3, 1)).tolist()
+        [[[[1.0], [1.0]]]]
+    """
+
+    def __init__(self, stride: Sequence[int]) -> None:
+        super().__init__()
+        self.stride = tuple(stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = [-n % s for n, s in zip(x.shape[2:], self.stride, strict=True)]
+        if any(missing):
+            x = F.pad(x, [amount for axis in reversed(missing) for amount in (0, axis)], mode="replicate")
+        pool = F.avg_pool2d if len(self.stride) == 2 else F.avg_pool3d
+        return pool(x, self.stride, self.stride)
 
 
 class ResidualConvBlock(nn.Module):
@@ -107,18 +134,16 @@ class ResidualConvBlock(nn.Module):
         elif shortcut == "pool":
             parts: list[nn.Module] = []
             if max(stride) > 1:
-                # a window cut short at the border is averaged over the voxels it has, so odd sizes keep their scale
-                pool = Pool[Pool.AVG, spatial_dims]
-                parts.append(pool(stride, stride, ceil_mode=True, count_include_pad=False))
+                parts.append(AveragePool(stride))
             if in_channels != out_channels:
-                parts.append(conv(in_channels, out_channels, 1, bias=False))
+                parts += [conv(in_channels, out_channels, 1, bias=False), Saturate()]
                 parts.append(make_norm(norm, spatial_dims, out_channels))
             self.shortcut = nn.Sequential(*parts)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act(self.norm1(saturate(self.conv1(x))))
         y = self.norm2(saturate(self.conv2(y)))
-        return saturate(self.act(y + saturate(self.shortcut(x))))
+        return saturate(self.act(y + saturate(in_float32(self.shortcut, x))))
 
 
 class MambaTokenBlock(nn.Module):
@@ -174,8 +199,8 @@ class MambaTokenBlock(nn.Module):
         with without_autocast(x):
             tokens = tokens.float() if x.element_size() < 4 else tokens
             if self.map_size is not None:
-                mixed: Tensor = self.mamba(self.norm(tokens))
-                return mixed.reshape(x.shape)
-            norm = self.norm
-            tokens = F.layer_norm(tokens.transpose(1, 2), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-            return self.mamba.mix(tokens.transpose(1, 2)).reshape(x.shape)
+                mixed = self.mamba(self.norm(tokens))
+            else:
+                mixed = self.mamba.mix(self.norm(tokens.transpose(1, 2)).transpose(1, 2))
+        result: Tensor = saturate(mixed.reshape(x.shape))
+        return result

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from medmamba_monai.networks.layers.precision import float16_autocast, without_autocast
+from medmamba_monai.networks.layers.precision import autocast_dtype, without_autocast
 from medmamba_monai.ops import causal_conv1d, selective_scan
 
 
@@ -79,7 +79,7 @@ class Mamba(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 3 or x.shape[-1] != self.d_model:
             raise ValueError(f"the input has shape {tuple(x.shape)}: give (batch, length, {self.d_model})")
-        if float16_autocast(x) and x.dtype != torch.float16:
+        if autocast_dtype(x) == torch.float16:
             with without_autocast(x):
                 return self.mix(x.transpose(1, 2).float()).transpose(1, 2)
         return self.mix(x.transpose(1, 2)).transpose(1, 2)

@@ -5,7 +5,21 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The type in which autocast runs products on the device of ``x``; None where it is off.
+
+    Example:
+        >>> with torch.autocast("cpu", dtype=torch.bfloat16):
+        ...     autocast_dtype(torch.zeros(1))
+        torch.bfloat16
+    """
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return None
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[object]:
@@ -16,35 +30,54 @@ def without_autocast(x: Tensor) -> AbstractContextManager[object]:
         ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
         torch.float32
     """
-    kind = x.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()
+    return nullcontext() if autocast_dtype(x) is None else torch.autocast(x.device.type, enabled=False)
 
 
-def float16_autocast(x: Tensor) -> bool:
-    """True where autocast would run matrix products on ``x`` in float16, whose largest number is 65504.
+def in_float32(module: nn.Module, x: Tensor) -> Tensor:
+    """Apply a module, in float32 where autocast would take float16.
+
+    For cheap layers without a norm behind them: the gradient of their weights grows with their input and leaves
+    float16's range long before the output does.
 
     Example:
-        >>> float16_autocast(torch.zeros(1))
-        False
+        >>> with torch.autocast("cpu", dtype=torch.float16):
+        ...     in_float32(nn.Linear(1, 1), torch.ones(1, 1)).dtype
+        torch.float32
     """
-    kind = x.device.type
-    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
-        return x.dtype == torch.float16
-    return torch.get_autocast_dtype(kind) == torch.float16
+    if autocast_dtype(x) != torch.float16:
+        result: Tensor = module(x)
+        return result
+    with without_autocast(x):
+        result = module(x.float())
+    return result
 
 
 def saturate(x: Tensor) -> Tensor:
-    """Clip a float16 tensor to half its finite range, so that infinity never meets a sum or a mean.
+    """Clip a tensor to half of float16's range, so that infinity never meets a sum or a mean.
 
-    Tensors of other types pass through unchanged. Half the range, so that the sum of two such tensors is finite too.
+    Only where float16 is used: the tensor is one, or autocast would make it one. Else it passes through unchanged.
+    Half the range, so that the sum of two such tensors is finite too.
 
     Example:
         >>> saturate(torch.tensor([1.0, float("inf")], dtype=torch.float16)).tolist()
         [1.0, 32752.0]
     """
-    if x.dtype != torch.float16:
+    if torch.float16 not in (x.dtype, autocast_dtype(x)):
         return x
     limit = torch.finfo(torch.float16).max / 2
     return x.clamp(-limit, limit)
+
+
+class Saturate(nn.Module):
+    """`saturate` as a module, for sequences of modules.
+
+    Shape:
+        x of any shape; returns the same shape.
+
+    Example:
+        >>> Saturate()(torch.ones(1)).tolist()
+        [1.0]
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return saturate(x)

@@ -8,7 +8,7 @@ from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
 from medmamba_monai.networks.layers.mamba import initial_A_log, initial_dt_bias, resolve_dt_rank
-from medmamba_monai.networks.layers.precision import float16_autocast, saturate, without_autocast
+from medmamba_monai.networks.layers.precision import autocast_dtype, saturate, without_autocast
 from medmamba_monai.ops import bidirectional_selective_scan
 from medmamba_monai.ops.scan_order import scan_order
 
@@ -94,7 +94,7 @@ class ScanMixer(nn.Module):
 
     def scan(self, u: Tensor) -> Tensor:
         """Scan a grid along all sequences and sum them: (B, D, *S) to (B, D, *S), in float32 at least."""
-        if float16_autocast(u):
+        if autocast_dtype(u) == torch.float16:
             with without_autocast(u):
                 return self._scan(u.float())
         return self._scan(u)

@@ -24,7 +24,7 @@ from medmamba_monai.networks.blocks.u_mamba import (
     make_act,
     make_norm,
 )
-from medmamba_monai.networks.layers.precision import saturate
+from medmamba_monai.networks.layers.precision import Saturate, in_float32, saturate
 from medmamba_monai.networks.nets.umamba_variants import VARIANTS
 
 
@@ -148,7 +148,8 @@ class UMamba(nn.Module):
         else:
             padding = tuple(k // 2 for k in kernels[0])
             conv = Conv[Conv.CONV, dims](self.in_channels, features[0], kernels[0], 1, padding)
-            self.stem = nn.Sequential(conv, make_norm(block["norm"], dims, features[0]), make_act(block["act"]))
+            norm = make_norm(block["norm"], dims, features[0])
+            self.stem = nn.Sequential(conv, Saturate(), norm, make_act(block["act"]))
         widths = (features[0], *features)
         self.encoder = nn.ModuleList(
             _stage(dims, widths[s], widths[s + 1], kernels[s], self.strides[s], depths[s], design, block)
@@ -178,8 +179,7 @@ class UMamba(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         check_input(x, self.spatial_dims, self.in_channels)
-        skips = self.encode(x)
-        return self.decode(skips)
+        return self.decode(self.encode(saturate(x)))
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """The map of each stage, full resolution first."""
@@ -197,11 +197,11 @@ class UMamba(nn.Module):
         outputs = []
         for i, (up, stage, head) in enumerate(zip(self.up, self.decoder, self.heads, strict=True)):
             skip = skips[-2 - i]
-            x = _upsample(saturate(up(x)), skip)
+            x = _upsample(saturate(in_float32(up, x)), skip)
             last = i == len(self.decoder) - 1
-            x = stage(torch.cat((x, skip.to(x.dtype)), 1) if self.top_skip or not last else x)
+            x = stage(torch.cat((x, skip), 1) if self.top_skip or not last else x)
             if every or last:
-                outputs.append(head(x))
+                outputs.append(saturate(in_float32(head, x)))
         return outputs[::-1] if every else outputs[-1]
 
     @classmethod

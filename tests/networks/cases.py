@@ -1,0 +1,68 @@
+"""Small configurations of every network in the registry, as plain JSON, for the contract all of them keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medmamba_monai.networks import nets
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "umamba_bottleneck_2d": ("UMamba", {"spatial_dims": 2, "features": [4, 8, 12]}),
+    "umamba_encoder_3d": (
+        "UMamba",
+        {
+            "spatial_dims": 3,
+            "features": [4, 8, 8],
+            "strides": [1, [1, 2, 2], 2],
+            "kernel_sizes": [[1, 3, 3], 3, 3],
+            "n_blocks": [1, 2, 1],
+            "n_decoder_blocks": 1,
+            "variant": "encoder",
+            "deep_supervision": True,
+        },
+    ),
+    "umamba_paper_3d": (
+        "UMamba",
+        {"spatial_dims": 3, "features": [4, 8, 8], "design": "paper", "n_blocks": 1, "n_decoder_blocks": 1},
+    ),
+    "medmamba_2d": ("MedMamba", {"spatial_dims": 2, "depths": [1, 1, 1], "dims": [8, 16, 32]}),
+    "medmamba_3d": ("MedMamba", {"spatial_dims": 3, "depths": [1, 1], "dims": [8, 16], "patch_size": 2}),
+}
+ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}
+
+
+def arguments(case: str) -> dict[str, Any]:
+    """All constructor arguments of a case."""
+    name, given = CASES[case]
+    return {"in_channels": 2, "num_classes" if name == "MedMamba" else "out_channels": 3, **given}
+
+
+def build(case: str, **overrides: Any) -> nn.Module:
+    """The network of a case, with the same weights each time."""
+    torch.manual_seed(0)
+    net: nn.Module = getattr(nets, CASES[case][0])(**{**arguments(case), **overrides})
+    return net
+
+
+def image(case: str, batch: int = 2, size: tuple[int, ...] | None = None) -> Tensor:
+    """An input of an odd size."""
+    size = size or ODD_SIZES[CASES[case][1]["spatial_dims"]]
+    return torch.randn(batch, 2, *size, generator=torch.Generator().manual_seed(1))
+
+
+def trained(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters a loss must reach: all, but for U-Mamba's side heads where deep supervision is not in use.
+
+    These heads always exist, so that a network built without deep supervision takes the weights of one built with it.
+    """
+    unused = () if getattr(net, "deep_supervision", True) and net.training else ("heads.",)
+    last = f"heads.{len(getattr(net, 'heads', [])) - 1}."
+    return [(k, p) for k, p in net.named_parameters() if k.startswith(last) or not k.startswith(unused)]
+
+
+def tensors(output: Tensor | list[Tensor]) -> list[Tensor]:
+    """The tensors of an output, one or with deep supervision several."""
+    return output if isinstance(output, list) else [output]
