@@ -117,7 +117,15 @@ def hippocampus(dataset_dir: str | Path, section: str, split_file: str | Path) -
     if lost:
         raise InputError(f"case {lost[0]!r} in {str(dataset_dir)!r} has an image but no label: restore its label")
     cases = _section(split_hippocampus(image_files, _split(split_file)), section, dataset_dir)
-    return [{"image": str(image_files[case]), "label": str(label_files[case]), "case": case} for case in cases]
+    return [
+        {
+            "image": str(image_files[case]),
+            "label": str(label_files[case]),
+            "case": case,
+            "group": hippocampus_subject(case),
+        }
+        for case in cases
+    ]
 
 
 def _section(split: dict[str, list[str]], section: str, dataset_dir: str | Path) -> list[str]:
@@ -159,8 +167,17 @@ def breast_ultrasound(dataset_dir: str | Path, section: str, split_file: str | P
             f"dataset_dir {str(dataset_dir)!r} has neither images/ nor the class folders normal/, benign/ and malignant/"
         )
     split = {key: [name for name in names if name in files] for key, names in _split(split_file).items()}
-    cases = _section(split, section, dataset_dir)
-    return [{"image": str(files[c]), "label": BREAST_CLASSES.index(c.split("_")[0]), "case": c} for c in cases]
+    with open(split_file, encoding="utf-8") as stream:
+        groups = json.load(stream).get("groups", {})
+    return [
+        {
+            "image": str(files[case]),
+            "label": BREAST_CLASSES.index(case.split("_")[0]),
+            "case": case,
+            "group": groups.get(case, case),
+        }
+        for case in _section(split, section, dataset_dir)
+    ]
 
 
 def input_files(image: str | Path, dataset_dir: str | Path) -> list[Item]:
