@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from medmamba_monai.ops.backends import available_backends
 from medmamba_monai.ops.causal_conv1d import causal_conv1d
+from medmamba_monai.ops.grid_scan import grid_selective_scan
 from medmamba_monai.ops.scan_order import ScanOrder, scan_order
 from medmamba_monai.ops.selective_scan import bidirectional_selective_scan, selective_scan
 
@@ -11,6 +12,7 @@ __all__ = [
     "available_backends",
     "bidirectional_selective_scan",
     "causal_conv1d",
+    "grid_selective_scan",
     "scan_order",
     "selective_scan",
 ]

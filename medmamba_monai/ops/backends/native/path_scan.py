@@ -20,7 +20,7 @@ def path_scan(
     """Return the output, the last states and, when save, the states a backward needs."""
     y, last, starts = _outputs(u, delta, A, save)
     sizes, tensors = _job(u, delta, A, B, C, D, z, bias, softplus)
-    sizes["splits"] = _forward_splits(sizes)
+    sizes["splits"] = forward_splits(sizes, sizes["batch"] * sizes["paths"])
     tensors.update(y=y, last=last, starts=starts if save else None)
     library.call(False, sizes, tensors)
     return y, last, starts
@@ -43,7 +43,7 @@ def path_scan_backward(
     sizes, tensors = _job(u, delta, A, B, C, D, z, bias, softplus)
     batch, directions, paths, channels, length = delta.shape
     splits = backward_splits(sizes)
-    du, ddelta, dz = (_like(x) for x in (u, delta, z))
+    du, ddelta, dz = (like(x) for x in (u, delta, z))
     per_item = (batch, directions, paths, channels)
     dA = u.new_empty((*per_item, A.shape[-1]))
     dD, dbias = (u.new_empty(0 if x is None else per_item) for x in (D, bias))
@@ -56,7 +56,7 @@ def path_scan_backward(
                    dD=None if D is None else dD, dbias=None if bias is None else dbias, dz=None if z is None else dz)
     library.call(True, sizes, tensors)
     dD, dbias = (x if x.dim() == 1 else x.sum(0) for x in (dD, dbias))
-    return du, ddelta, dA.sum(0), sum_splits(dB), sum_splits(dC), dD, dz, dbias
+    return du, ddelta, dA.sum(0), sum_parts(dB), sum_parts(dC), dD, dz, dbias
 
 
 @path_scan_backward.register_fake
@@ -64,7 +64,7 @@ def _(
     dy: Tensor, dlast: Tensor | None, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
     z: Tensor | None, bias: Tensor | None, starts: Tensor, softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    du, ddelta, dA, dB, dC, dD, dz, dbias = (_like(x) for x in (u, delta, A, B, C, D, z, bias))
+    du, ddelta, dA, dB, dC, dD, dz, dbias = (like(x) for x in (u, delta, A, B, C, D, z, bias))
     return du, ddelta, dA, dB, dC, dD, dz, dbias
 
 
@@ -96,21 +96,26 @@ def strides(name: str, tensor: Tensor, axes: str) -> dict[str, int]:
     return {f"{name}_{axis}": stride for axis, stride in zip(axes.split(), tensor.stride())}
 
 
-def sum_splits(x: Tensor) -> Tensor:
-    """Add the parts of a gradient that were summed apart."""
+def sum_parts(x: Tensor) -> Tensor:
+    """Add the parts of a gradient that were summed apart, along the first axis."""
     return x[0] if x.shape[0] == 1 else x.sum(0)
 
 
 def backward_splits(sizes: dict[str, int]) -> int:
     """Parts of a path's channels, from the shape alone; each costs one more copy of dB and dC, kept below u's size."""
-    items = sizes["batch"] * sizes["paths"]
-    affordable = sizes["channels"] // (2 * sizes["states"])
-    return max(1, min(-(-_BACKWARD_TASKS // items), affordable, -(-sizes["channels"] // library.lanes())))
+    affordable = max(1, sizes["channels"] // (2 * sizes["states"]))
+    return _even(min(-(-_BACKWARD_TASKS // (sizes["batch"] * sizes["paths"])), affordable), sizes["channels"])
 
 
-def _forward_splits(sizes: dict[str, int]) -> int:
-    items = sizes["batch"] * sizes["paths"]
-    return max(1, min(-(-4 * torch.get_num_threads() // items), -(-sizes["channels"] // library.lanes())))
+def forward_splits(sizes: dict[str, int], items: int) -> int:
+    """Parts of a path's channels: about four tasks a thread when `items` run apart anyway."""
+    return _even(-(-4 * torch.get_num_threads() // items), sizes["channels"])
+
+
+def _even(splits: int, channels: int) -> int:
+    """At most so many splits, none of them empty."""
+    blocks = -(-channels // library.lanes())
+    return -(-blocks // -(-blocks // min(splits, blocks)))
 
 
 def _outputs(u: Tensor, delta: Tensor, A: Tensor, save: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,7 +127,8 @@ def _outputs(u: Tensor, delta: Tensor, A: Tensor, save: bool) -> tuple[Tensor, T
     return u.new_empty(u.shape), last, starts
 
 
-def _like(x: Tensor | None) -> Tensor:
+def like(x: Tensor | None) -> Tensor:
+    """An empty tensor of the same shape; of no elements for None."""
     return torch.empty(0) if x is None else x.new_empty(x.shape)
 
 
