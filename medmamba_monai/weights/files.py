@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -90,10 +91,9 @@ def _refuse_broken_archive(file: Path) -> None:
 
 
 def _unpickling_fault(file: Path, reason: str) -> str:
-    marker = "Unsupported global: GLOBAL "
-    if marker in reason:
-        thing = reason.split(marker, 1)[1].split()[0]
-        return f"{file} holds {thing}, which would run code when read: save its state dict alone with torch.save"
+    named = re.search(r"(?i)unsupported global:? (?:GLOBAL )?(\S+)", reason)
+    if named:
+        return f"{file} holds {named[1]}, which would run code when read: save its state dict alone with torch.save"
     return f"{file} is truncated, damaged or no file of weights: download or save it again"
 
 
