@@ -1,4 +1,4 @@
-"""The package's metadata, its import arrows, and what the wheel holds."""
+"""The package's metadata, its optional packages, and what the wheel holds."""
 
 from __future__ import annotations
 
@@ -17,17 +17,6 @@ import pytest
 from medmamba_monai.doctor import compiler
 from medmamba_monai.extras import EXTRAS
 
-# lower rooms import nothing from higher ones; rooms of one row import nothing from each other
-ROWS = [
-    ["ops"],
-    ["networks.layers"],
-    ["networks.blocks"],
-    ["networks.nets"],
-    ["weights", "export", "explain", "benchmark", "autoconfig"],
-    ["collection"],
-    ["apps", "__main__"],
-]
-RANK = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 LAZY = {"mamba_ssm", "causal_conv1d", "selective_scan_cuda", "triton", "numba", "onnx", "onnxruntime", "onnxscript",
         "matplotlib", "nilearn", "nibabel", "scipy", "itk", "monailabel", "timm", "mambapy", "torchvision"}  # fmt: skip
 
@@ -45,70 +34,25 @@ def requirements(text: str) -> dict[str, str]:
     return {match[1].lower(): match[2] for match in found if match}
 
 
-def imported(tree: ast.AST, module: str, is_package: bool) -> set[str]:
-    """Full names of every module or object that a file imports."""
-    names = set()
-    for node in ast.walk(tree):
+def imported_on_loading(file: Path) -> set[str]:
+    """Top packages that a file imports outside of its functions and classes."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = module.split(".") if is_package else module.split(".")[:-1]
-                base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
-            names |= {f"{base}.{alias.name}" for alias in node.names}
-    return names
-
-
-def room(name: str) -> str | None:
-    parts = name.split(".")[1:]
-    return next((room for room in (".".join(parts[:2]), ".".join(parts[:1])) if room in RANK), None)
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
 
 
 def sources(root: Path) -> list[Path]:
     return sorted((root / "medmamba_monai").rglob("*.py"))
 
 
-def module_of(file: Path, root: Path) -> str:
-    return ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-
-
-def test_import_arrows_run_one_way(root: Path) -> None:
-    wrong = []
-    for file in sources(root):
-        module = module_of(file, root)
-        here = room(module)
-        names = imported(ast.parse(file.read_text(encoding="utf-8")), module, file.name == "__init__.py")
-        for name in names:
-            there = room(name) if name.startswith("medmamba_monai.") else None
-            if here and there and here != there and RANK[there] >= RANK[here]:
-                wrong.append(f"{module} imports {name}")
-    assert wrong == []
-
-
-def test_ops_import_only_torch(root: Path) -> None:
-    allowed = {"torch", "medmamba_monai", *sys.stdlib_module_names}
-    for file in sorted((root / "medmamba_monai" / "ops").rglob("*.py")):
-        module = module_of(file, root)
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        # an adapter may import its package inside a function
-        top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-        names = {name.partition(".")[0] for name in imported(top, module, file.name == "__init__.py")}
-        assert names <= allowed, f"{module} imports {sorted(names - allowed)}"
-
-
-def test_import_is_light() -> None:
-    code = f"import sys, medmamba_monai, medmamba_monai.ops\nprint(sorted({LAZY!r} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 def test_optional_packages_are_imported_where_used(root: Path) -> None:
     for file in sources(root):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-        names = {name.partition(".")[0] for name in imported(top, module_of(file, root), file.name == "__init__.py")}
-        assert not names & LAZY, f"{file} imports {sorted(names & LAZY)} when it is loaded"
+        found = imported_on_loading(file) & LAZY
+        assert not found, f"{file} imports {sorted(found)} when it is loaded"
 
 
 def test_every_module_says_what_it_is(root: Path) -> None:
