@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import DiskSaver
-from monai.handlers import CheckpointSaver
+from monai.handlers.checkpoint_saver import CheckpointSaver
 from torch import nn
 
 from medmamba_monai.collection.checks import InputError
@@ -25,7 +25,9 @@ def _read(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"checkpoint {str(path)!r} cannot be read, it is damaged or no torch file: get it again") from error
+        raise InputError(
+            f"checkpoint {str(path)!r} cannot be read, it is damaged or no torch file: get it again"
+        ) from error
 
 
 def load_weights(path: str | Path, networks: Iterable[nn.Module]) -> None:
@@ -45,7 +47,9 @@ def load_weights(path: str | Path, networks: Iterable[nn.Module]) -> None:
     for network in networks:
         target = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
         own = target.state_dict()
-        odd = [key for key in {**own, **state} if key not in own or key not in state or own[key].shape != state[key].shape]
+        odd = [
+            key for key in {**own, **state} if key not in own or key not in state or own[key].shape != state[key].shape
+        ]
         if odd:
             raise InputError(
                 f"checkpoint {str(path)!r} belongs to another network: {len(odd)} of {len(own)} entries are missing, "
@@ -81,7 +85,8 @@ class AtomicCheckpointSaver(CheckpointSaver):
 
     def __init__(self, save_dir: str, save_dict: dict[str, Any], key_metric_filename: str = "model.pt") -> None:
         super().__init__(save_dir, save_dict, save_key_metric=True, key_metric_filename=key_metric_filename)
-        self._best = self._key_metric_checkpoint
+        best: Any = self._key_metric_checkpoint
+        self._best = best
         self._best.save_handler = _WholeFile(save_dir, key_metric_filename)
 
     def expect(self, score: float) -> None:
@@ -107,7 +112,11 @@ class TrainingState:
     """
 
     def __init__(
-        self, path: str | Path, objects: Mapping[str, Any], evaluator: Engine, saver: AtomicCheckpointSaver | None = None
+        self,
+        path: str | Path,
+        objects: Mapping[str, Any],
+        evaluator: Engine,
+        saver: AtomicCheckpointSaver | None = None,
     ) -> None:
         self.path = Path(path)
         self.objects = dict(objects)
@@ -133,8 +142,9 @@ class TrainingState:
         """
         state: dict[str, Any] = {name: thing.state_dict() for name, thing in self.objects.items()}
         state["epoch"] = engine.state.epoch
-        state["best_metric"] = float(self.evaluator.state.best_metric)
-        state["best_metric_epoch"] = self.evaluator.state.best_metric_epoch
+        validation: Any = self.evaluator.state
+        state["best_metric"] = float(validation.best_metric)
+        state["best_metric_epoch"] = validation.best_metric_epoch
         with replacing(self.path) as temporary:
             torch.save(state, temporary)
 
@@ -151,13 +161,15 @@ class TrainingState:
         state = _read(self.path)
         lost = [name for name in (*self.objects, "epoch", "best_metric") if name not in state]
         if lost:
-            raise InputError(f"{str(self.path)!r} holds no {lost[0]!r}: it was saved by another configuration, remove it")
+            raise InputError(
+                f"{str(self.path)!r} holds no {lost[0]!r}: it was saved by another configuration, remove it"
+            )
         for name, thing in self.objects.items():
             thing.load_state_dict(state[name])
         trainer.state.epoch = state["epoch"]
         trainer.state.iteration = state["epoch"] * trainer.state.epoch_length
-        self.evaluator.state.best_metric = state["best_metric"]
-        self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
+        validation: Any = self.evaluator.state
+        validation.best_metric, validation.best_metric_epoch = state["best_metric"], state["best_metric_epoch"]
         if self.saver is not None and state["best_metric_epoch"] > 0:
             self.saver.expect(state["best_metric"])
         return int(state["epoch"])

@@ -100,18 +100,24 @@ def hippocampus(dataset_dir: str | Path, section: str, split_file: str | Path) -
         split_file: JSON file with the case names of the three sections.
 
     Raises:
-        InputError: when the folder is missing or has neither layout, for an unknown section, or when no case of the section is found.
+        InputError: when the folder is missing or has neither layout, for an unknown section, or when
+            the section has no case there.
     """
     root = _folder(dataset_dir, "dataset_dir")
     nested = root / "Task04_Hippocampus"
-    for base, images, labels in ((root, "images", "labels"), (root, "imagesTr", "labelsTr"), (nested, "imagesTr", "labelsTr")):
+    for base, images, labels in (
+        (root, "images", "labels"),
+        (root, "imagesTr", "labelsTr"),
+        (nested, "imagesTr", "labelsTr"),
+    ):
         if (base / images).is_dir() and (base / labels).is_dir():
             image_files = _stems(base / images, (".nii.gz", ".nii"))
             label_files = _stems(base / labels, (".nii.gz", ".nii"))
             break
     else:
         raise InputError(
-            f"dataset_dir {str(dataset_dir)!r} has neither images/ and labels/ nor the Decathlon's imagesTr/ and labelsTr/"
+            f"dataset_dir {str(dataset_dir)!r} has neither images/ and labels/ "
+            "nor the Decathlon's imagesTr/ and labelsTr/"
         )
     lost = sorted(set(image_files) - set(label_files))
     if lost:
@@ -122,7 +128,7 @@ def hippocampus(dataset_dir: str | Path, section: str, split_file: str | Path) -
             "image": str(image_files[case]),
             "label": str(label_files[case]),
             "case": case,
-            "group": hippocampus_subject(case),
+            "group": str(hippocampus_subject(case)),
         }
         for case in cases
     ]
@@ -150,7 +156,8 @@ def breast_ultrasound(dataset_dir: str | Path, section: str, split_file: str | P
         split_file: JSON file with the image names of the three sections.
 
     Raises:
-        InputError: when the folder is missing or has neither layout, for an unknown section, or when no image of the section is found.
+        InputError: when the folder is missing or has neither layout, for an unknown section, or when
+            the section has no image there.
     """
     root = _folder(dataset_dir, "dataset_dir")
     files: dict[str, Path] = {}
@@ -164,7 +171,8 @@ def breast_ultrasound(dataset_dir: str | Path, section: str, split_file: str | P
                     files[re.sub(r"\s*\((\d+)\)$", r"_\1", stem)] = path
     else:
         raise InputError(
-            f"dataset_dir {str(dataset_dir)!r} has neither images/ nor the class folders normal/, benign/ and malignant/"
+            f"dataset_dir {str(dataset_dir)!r} has neither images/ "
+            "nor the class folders normal/, benign/ and malignant/"
         )
     split = {key: [name for name in names if name in files] for key, names in _split(split_file).items()}
     with open(split_file, encoding="utf-8") as stream:
@@ -174,7 +182,7 @@ def breast_ultrasound(dataset_dir: str | Path, section: str, split_file: str | P
             "image": str(files[case]),
             "label": BREAST_CLASSES.index(case.split("_")[0]),
             "case": case,
-            "group": groups.get(case, case),
+            "group": str(groups.get(case, case)),
         }
         for case in _section(split, section, dataset_dir)
     ]

@@ -53,7 +53,10 @@ class _Report:
 
     def _write(self, engine: Engine) -> None:
         self._finish(engine)
-        with replacing(self.folder / "metrics.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        with (
+            replacing(self.folder / "metrics.csv") as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as stream,
+        ):
             writer = csv.DictWriter(stream, list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
@@ -89,13 +92,17 @@ class SegmentationReport(_Report):
         self.measures: list[str] = []
 
     def _collect(self, engine: Engine) -> None:
-        self.rows.extend({"case": item["case"], "group": item["group"]} for item in engine.state.batch)
+        batch: Any = engine.state.batch
+        self.rows.extend({"case": item["case"], "group": item["group"]} for item in batch)
 
     def _finish(self, engine: Engine) -> None:
-        self.measures = list(engine.state.metric_details)
-        for measure, values in engine.state.metric_details.items():
+        state: Any = engine.state
+        self.measures = list(state.metric_details)
+        for measure, values in state.metric_details.items():
             for row, numbers in zip(self.rows, np.asarray(values.cpu()), strict=True):
-                row.update({f"{measure}_{name}": float(number) for name, number in zip(self.classes, numbers, strict=True)})
+                row.update(
+                    {f"{measure}_{name}": float(number) for name, number in zip(self.classes, numbers, strict=True)}
+                )
 
     def _metrics(self) -> dict[str, Metric]:
         found: dict[str, Metric] = {}
@@ -128,7 +135,8 @@ class ClassificationReport(_Report):
         super().__init__(output_dir, classes, unit)
 
     def _collect(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+        state: Any = engine.state
+        for item, output in zip(state.batch, state.output, strict=True):
             chances = [float(number) for number in output["pred"]]
             row: Row = {"case": item["case"], "group": item["group"], "label": self.classes[int(item["label"])]}
             row["predicted"] = self.classes[int(np.argmax(chances))]

@@ -53,7 +53,7 @@ class TrainingHistory:
         self._losses.append(float(first["loss"]))
 
     def _end(self, engine: Engine) -> None:
-        state = self.evaluator.state
+        state: Any = self.evaluator.state
         validated = state.epoch == engine.state.epoch and bool(state.metrics)
         row = {
             "epoch": engine.state.epoch,
@@ -100,7 +100,9 @@ def draw_curves(histories: dict[str, str | Path], picture: str | Path, metric: s
     for label, file in histories.items():
         with open(file, newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
-        left.plot([int(r["epoch"]) for r in rows if r["loss"]], [float(r["loss"]) for r in rows if r["loss"]], label=label)
+        left.plot(
+            [int(r["epoch"]) for r in rows if r["loss"]], [float(r["loss"]) for r in rows if r["loss"]], label=label
+        )
         scored = [(int(r["epoch"]), float(r["metric"])) for r in rows if r["metric"]]
         right.plot([e for e, _ in scored], [m for _, m in scored], label=label)
     for axes, name in ((left, "training loss"), (right, metric)):

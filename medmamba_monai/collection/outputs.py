@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import MapTransform, Orientation
+from monai.config.type_definitions import KeysCollection
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.spatial.array import Orientation
+from monai.transforms.transform import MapTransform
 from numpy.typing import NDArray
 
 from medmamba_monai.collection.savers import replacing
@@ -49,7 +50,9 @@ class VolumeReportd(MapTransform):
         for key in self.key_iterator(item):
             found = volumes(item[key], self.names)
             found["total"] = sum(found.values())
-            print(f"{item['case']}: " + ", ".join(f"{name} {number:.3f} ml" for name, number in found.items()), flush=True)
+            print(
+                f"{item['case']}: " + ", ".join(f"{name} {number:.3f} ml" for name, number in found.items()), flush=True
+            )
             with replacing(self.folder / f"{item['case']}_volumes.json") as temporary:
                 Path(temporary).write_text(json.dumps({"unit": "ml", **found}, indent=4) + "\n", encoding="utf-8")
         return item
@@ -171,7 +174,8 @@ class ProbabilityWriter:
         self.rows = []
 
     def _collect(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+        state: Any = engine.state
+        for item, output in zip(state.batch, state.output, strict=True):
             chances = [float(number) for number in output["pred"]]
             named = dict(zip(self.classes, chances, strict=True))
             best = self.classes[int(np.argmax(chances))]
@@ -181,7 +185,10 @@ class ProbabilityWriter:
                 self._draw(item, chances)
 
     def _write(self, engine: Engine) -> None:
-        with replacing(self.folder / "predictions.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        with (
+            replacing(self.folder / "predictions.csv") as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as stream,
+        ):
             writer = csv.DictWriter(stream, ["case", "predicted", *self.classes])
             writer.writeheader()
             writer.writerows(self.rows)

@@ -1,0 +1,81 @@
+"""``python -m medmamba_monai prepare``: from a publisher's download to the folder that a bundle trains on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from medmamba_monai.collection.checks import InputError, check_items
+from medmamba_monai.collection.datasets import SECTIONS, Item, breast_ultrasound, hippocampus
+from medmamba_monai.collection.savers import replacing
+
+__all__ = ["SETS", "main", "prepare"]
+
+Reader = Callable[[str | Path, str, str | Path], list[Item]]
+SETS: dict[str, tuple[Reader, int, tuple[int, ...]]] = {
+    "hippocampus": (hippocampus, 3, (1,)),
+    "breast_ultrasound": (breast_ultrasound, 2, (1, 2, 3, 4)),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prepares one data set, prints the number of cases, and returns the exit code.
+
+    Args:
+        argv: arguments of the command.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m medmamba_monai prepare", description="Check a public data set and lay it out for a bundle."
+    )
+    parser.add_argument("set", choices=list(SETS), help="name of the data set")
+    parser.add_argument("source", help="folder of the download")
+    parser.add_argument("dest", help="new folder")
+    parser.add_argument("--splits", required=True, help="split list of the bundle: BUNDLE/configs/splits.json")
+    options = parser.parse_args(argv)
+    counts = prepare(options.set, options.source, options.dest, options.splits)
+    print(f"{options.dest}: " + ", ".join(f"{count} {section}" for section, count in counts.items()))
+    return 0
+
+
+def prepare(name: str, source: str | Path, dest: str | Path, split_file: str | Path) -> dict[str, int]:
+    """Copies a public data set into the layout ``images/``, ``labels/``, ``splits.json``, after checking every file.
+
+    Args:
+        name: ``hippocampus`` or ``breast_ultrasound``.
+        source: folder of the download, in a layout that the reader of the set knows.
+        dest: new or empty folder.
+        split_file: split list of the bundle, ``configs/splits.json``.
+
+    Returns:
+        Number of cases by section.
+
+    Raises:
+        InputError: for an unknown set, a folder that is not empty, or a fault in the data.
+    """
+    if name not in SETS:
+        raise InputError(f"data set {name!r} is unknown: use one of {', '.join(SETS)}")
+    folder = Path(dest).expanduser()
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{str(dest)!r} is not empty: give a new folder")
+    reader, spatial_dims, channels = SETS[name]
+    split = {section: reader(source, section, split_file) for section in SECTIONS}
+    for items in split.values():
+        check_items(items, spatial_dims, channels)
+    for item in (item for items in split.values() for item in items):
+        for key, part in (("image", "images"), ("label", "labels")):
+            if isinstance(item[key], str):
+                _copy(str(item[key]), folder / part, str(item["case"]))
+    names = {section: [item["case"] for item in items] for section, items in split.items()}
+    with replacing(folder / "splits.json") as temporary:
+        Path(temporary).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+    return {section: len(items) for section, items in split.items()}
+
+
+def _copy(file: str, folder: Path, case: str) -> None:
+    suffix = ".nii.gz" if file.endswith(".nii.gz") else os.path.splitext(file)[1]
+    with replacing(folder / (case + suffix)) as temporary:
+        shutil.copyfile(file, temporary)
