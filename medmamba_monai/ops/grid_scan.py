@@ -65,6 +65,11 @@ def grid_selective_scan(
     return merged
 
 
+def runs_fused(u: Tensor) -> bool:
+    """True when the automatic backend scans a grid like u in one pass, so that channels last is the layout to use."""
+    return hasattr(backends.choose("auto", u), "grid_scan")
+
+
 def _check(u: Tensor, projected: Tensor, dt_weight: Tensor, A: Tensor, index: Tensor) -> None:
     if u.dim() != 3 or 0 in u.shape:
         raise ValueError(f"u has shape {tuple(u.shape)}: it must be (batch, length, channels), each at least 1")

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from medmamba_monai.networks.layers.mamba import initial_A_log, initial_dt_bias, resolve_dt_rank
 from medmamba_monai.networks.layers.precision import autocast_dtype, saturate, without_autocast
-from medmamba_monai.ops import bidirectional_selective_scan
+from medmamba_monai.ops import bidirectional_selective_scan, grid_selective_scan
+from medmamba_monai.ops.grid_scan import runs_fused
 from medmamba_monai.ops.scan_order import scan_order
 
 
@@ -85,11 +86,15 @@ class ScanMixer(nn.Module):
         # The scan runs along contiguous positions and the gate along contiguous channels: each half of the
         # projection is computed in the layout it is used in, and nothing is transposed.
         to_u, to_z = self.in_proj.weight.chunk(2)
-        u = (to_u @ tokens.transpose(1, 2)).reshape(-1, self.d_inner, *size)
-        y = self.scan(F.silu(self.conv(u)))
+        if runs_fused(x):
+            u = F.linear(tokens, to_u).reshape(*x.shape[:-1], self.d_inner).movedim(-1, 1)
+            y = self.scan_tokens(F.silu(self.conv(u)).movedim(1, -1))
+        else:
+            u = (to_u @ tokens.transpose(1, 2)).reshape(-1, self.d_inner, *size)
+            y = self.scan(F.silu(self.conv(u))).flatten(2).transpose(1, 2)
         z = F.silu(F.linear(tokens, to_z))
         norm = self.out_norm
-        y = F.layer_norm(y.flatten(2).transpose(1, 2), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        y = F.layer_norm(y, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         return saturate(F.linear(y * z, self.out_proj.weight)).reshape(x.shape)
 
     def scan(self, u: Tensor) -> Tensor:
@@ -98,6 +103,26 @@ class ScanMixer(nn.Module):
             with without_autocast(u):
                 return self._scan(u.float())
         return self._scan(u)
+
+    def scan_tokens(self, u: Tensor) -> Tensor:
+        """Scan a grid, channels last, along all sequences and sum them: (B, *S, D) to (B, L, D)."""
+        if autocast_dtype(u) == torch.float16:
+            with without_autocast(u):
+                return self.scan_tokens(u.float())
+        order = self.order
+        places = torch.arange(u[0, ..., 0].numel(), dtype=torch.int32).reshape(1, 1, *u.shape[1:-1])
+        grid = (order.directions, order.num_paths)
+        tokens = u.flatten(1, -2)
+        projected = F.linear(tokens, self.x_proj_weight.flatten(0, 1)).unflatten(-1, (*grid, -1))
+        return grid_selective_scan(
+            tokens.float() if tokens.element_size() < 4 else tokens,
+            projected,
+            self.dt_projs_weight.unflatten(0, grid),
+            -torch.exp(self.A_logs.float()).reshape(*grid, self.d_inner, self.d_state),
+            order.paths(places)[0, :, 0],
+            self.Ds.float().reshape(*grid, self.d_inner),
+            self.dt_projs_bias.float().reshape(*grid, self.d_inner),
+        )
 
     def _scan(self, u: Tensor) -> Tensor:
         order, rank, states = self.order, self.dt_rank, self.d_state

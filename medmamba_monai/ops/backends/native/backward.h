@@ -254,6 +254,7 @@ static void backward_path(const Job *job, Place at, int64_t split, Scratch scrat
         load_shared(job, at, t0, steps, work.shared);
         memset(work.sums.low, 0, sizeof(float) * TILE * job->rank * LANES);
         for (int64_t k = 0; k < count; ++k) open_gradient_tile(job, team + k, work.shared, t0, steps);
+        if (i + 1 < order.count) prefetch_shared(job, at, next, order.steps(next));
         for (int64_t k = 0; i + 1 < order.count && k < count; ++k)
             prefetch(job, team[k].block.at, job->dy, next, order.steps(next));
         int64_t n = 0;

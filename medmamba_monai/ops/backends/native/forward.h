@@ -81,27 +81,43 @@ struct Shared {
     float *B, *C, *low;
 };
 
+static const float *B_of(const Job *job, Place at, int64_t t0) {
+    return job->B + at.b * job->B_batch + at.r * job->B_direction + at.p * job->B_path +
+           (job->index ? 0 : t0 * job->B_time);
+}
+
+static const float *C_of(const Job *job, Place at, int64_t t0) {
+    return job->C + at.b * job->C_batch + at.r * job->C_direction + at.p * job->C_path +
+           (job->index ? 0 : t0 * job->C_time);
+}
+
+// delta, or its small form, which a rank comes with; that one is read through an index only, so t0 counts for delta.
+static const float *delta_of(const Job *job, Place at, int64_t t0) {
+    return job->delta + at.b * job->delta_batch + at.r * job->delta_direction + at.p * job->delta_path +
+           at.channel * job->delta_lane + (job->index ? 0 : t0 * job->delta_time);
+}
+
+// Rows read through an index hold the small delta, then B, then C.
 static void load_shared(const Job *job, Place at, int64_t t0, int steps, Shared shared) {
     const int32_t *index = index_of(job, at, t0);
-    int64_t t = index ? 0 : t0;
-    const float *B = job->B + at.b * job->B_batch + at.r * job->B_direction + at.p * job->B_path;
-    const float *C = job->C + at.b * job->C_batch + at.r * job->C_direction + at.p * job->C_path;
-    load_wide(B + t * job->B_time, {job->B_lane, job->B_time}, index, (int)job->states, steps, shared.B);
-    load_wide(C + t * job->C_time, {job->C_lane, job->C_time}, index, (int)job->states, steps, shared.C);
-    if (job->rank) {
-        const float *low = job->delta + at.b * job->delta_batch + at.r * job->delta_direction + at.p * job->delta_path;
-        load_wide(low + t * job->delta_time, {job->delta_lane, job->delta_time}, index, (int)job->rank, steps,
-                  shared.low);
-    }
+    int64_t states = job->states;
+    at.channel = 0;
+    load_wide(B_of(job, at, t0), {job->B_lane, job->B_time}, index, (int)states, steps, shared.B, 2 * states);
+    load_wide(C_of(job, at, t0), {job->C_lane, job->C_time}, index, (int)states, steps, shared.C, states);
+    if (job->rank)
+        load_wide(delta_of(job, at, t0), {job->delta_lane, job->delta_time}, index, (int)job->rank, steps, shared.low,
+                  job->rank + 2 * states);
+}
+
+static void prefetch_shared(const Job *job, Place at, int64_t t0, int steps) {
+    at.channel = 0;
+    if (job->index)
+        prefetch_tile(delta_of(job, at, t0), {job->delta_lane, job->delta_time}, index_of(job, at, t0),
+                      (int)(job->rank + 2 * job->states), steps);
 }
 
 static const float *u_of(const Job *job, Place at, int64_t t0) {
     return job->u + at.b * job->u_batch + at.p * job->u_path + at.channel * job->u_lane + (job->index ? 0 : t0);
-}
-
-static const float *delta_of(const Job *job, Place at, int64_t t0) {
-    return job->delta + at.b * job->delta_batch + at.r * job->delta_direction + at.p * job->delta_path +
-           at.channel * job->delta_lane + t0;
 }
 
 static int64_t y_offset(const Job *job, Place at, int64_t t0) {
@@ -281,6 +297,7 @@ static void forward_path(const Job *job, Place at, int64_t split, Scratch scratc
     for (int64_t i = 0; i < order.count; ++i) {
         int64_t t0 = order.start(i), next = order.start(i + 1);
         load_shared(job, at, t0, order.steps(t0), shared);
+        if (i + 1 < order.count) prefetch_shared(job, at, next, order.steps(next));
         for (int64_t k = 0; k < team.count; ++k) {
             if (i + 1 < order.count) prefetch(job, team.blocks[k].at, job->y, next, order.steps(next));
             forward_tile(job, team.blocks + k, shared, t0, order.steps(t0), tiles);

@@ -108,8 +108,8 @@ def backward_splits(sizes: dict[str, int]) -> int:
 
 
 def forward_splits(sizes: dict[str, int], items: int) -> int:
-    """Parts of a path's channels: about four tasks a thread when `items` run apart anyway."""
-    return _even(-(-4 * torch.get_num_threads() // items), sizes["channels"])
+    """Parts of a path's channels: about two tasks a thread when `items` run apart anyway."""
+    return _even(-(-2 * torch.get_num_threads() // items), sizes["channels"])
 
 
 def _even(splits: int, channels: int) -> int:

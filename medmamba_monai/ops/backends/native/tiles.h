@@ -65,7 +65,8 @@ INLINE void transpose(Float *rows) {
 // Ask for a tile that will be wanted soon: rows lie far apart, which the processor does not foresee.
 static void prefetch_tile(const float *from, Strides at, const int32_t *index, int lanes, int steps) {
     if (index)
-        for (int t = 0; t < steps; ++t) PREFETCH(from + index[t] * at.time);
+        for (int t = 0; t < steps; ++t)
+            for (int i = 0; i < lanes; i += 16) PREFETCH(from + index[t] * at.time + i);
     else
         for (int i = 0; i < lanes; ++i)
             for (int t = 0; t < steps; t += 16) PREFETCH(from + i * at.lane + t);
@@ -73,14 +74,15 @@ static void prefetch_tile(const float *from, Strides at, const int32_t *index, i
 
 static const float zeros[LANES] = {0};
 
-// Read `lanes` <= LANES lanes of `steps` steps into tile[t * pitch + lane]; missing lanes of a full vector become 0.
+// Read `lanes` <= LANES lanes of `steps` steps into tile[t * pitch + lane]. Missing lanes of a full vector become 0,
+// or whatever lies behind them where `readable` numbers can be read in each row.
 static void load_tile(const float *from, Strides at, const int32_t *index, int lanes, int steps, float *tile,
-                      int pitch) {
+                      int pitch, int64_t readable = 0) {
     int t = 0;
     if (index) {
         for (; t < steps; ++t) {
             const float *row = from + index[t] * at.time;
-            if (lanes == LANES) {
+            if (lanes == LANES || readable >= LANES) {
                 store(tile + t * pitch, load(row));
             } else {
                 for (int i = 0; i < LANES && i < pitch; ++i) tile[t * pitch + i] = i < lanes ? row[i] : 0.0f;
@@ -134,10 +136,12 @@ static void store_tile(float *to, Strides at, const int32_t *index, int lanes, i
 }
 
 // The same for any number of lanes, LANES at a time. The tile needs LANES floats of slack behind its last row.
-static void load_wide(const float *from, Strides at, const int32_t *index, int lanes, int steps, float *tile) {
+static void load_wide(const float *from, Strides at, const int32_t *index, int lanes, int steps, float *tile,
+                      int64_t readable) {
     int pitch = (lanes + LANES - 1) / LANES * LANES;
     for (int i = 0; i < lanes; i += LANES)
-        load_tile(from + i * at.lane, at, index, lanes - i < LANES ? lanes - i : LANES, steps, tile + i, pitch);
+        load_tile(from + i * at.lane, at, index, lanes - i < LANES ? lanes - i : LANES, steps, tile + i, pitch,
+                  readable - i);
 }
 
 static void store_wide(float *to, Strides at, const int32_t *index, int lanes, int steps, const float *tile) {
