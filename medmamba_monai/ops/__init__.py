@@ -1,4 +1,5 @@
 """Functions on tensors: the selective scan, causal convolution and scan orders."""
+
 from __future__ import annotations
 
 from medmamba_monai.ops.backends import available_backends

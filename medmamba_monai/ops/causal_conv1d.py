@@ -1,4 +1,5 @@
 """Depthwise causal convolution along the length, the short convolution in front of a Mamba scan."""
+
 from __future__ import annotations
 
 import torch.nn.functional as F

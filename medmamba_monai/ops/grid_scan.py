@@ -1,4 +1,5 @@
 """The selective scan of a whole grid in channels-last layout, as scan mixers use it."""
+
 from __future__ import annotations
 
 import torch
@@ -9,8 +10,15 @@ from medmamba_monai.ops.selective_scan import bidirectional_selective_scan
 
 
 def grid_selective_scan(
-    u: Tensor, projected: Tensor, dt_weight: Tensor, A: Tensor, index: Tensor, D: Tensor | None = None,
-    dt_bias: Tensor | None = None, *, backend: str = "auto",
+    u: Tensor,
+    projected: Tensor,
+    dt_weight: Tensor,
+    A: Tensor,
+    index: Tensor,
+    D: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    *,
+    backend: str = "auto",
 ) -> Tensor:
     """Scan a grid along P paths in R directions and add all of them up, position by position.
 
@@ -60,7 +68,7 @@ def grid_selective_scan(
     paths = torch.stack([u[:, line] for line in order], 1).transpose(2, 3)
     y = bidirectional_selective_scan(paths, dt_weight @ dt, A, B, C, D, dt_bias, True, backend=backend)
     merged = torch.zeros_like(u)
-    for line, path in zip(order, y.transpose(2, 3).unbind(1)):
+    for line, path in zip(order, y.transpose(2, 3).unbind(1), strict=True):
         merged = merged.index_add(1, line, path)
     return merged
 

@@ -3,6 +3,7 @@
 Letters follow Mamba (arXiv 2312.00752): u input, delta step size, A decay, B and C input and output maps, D skip,
 z gate; B is the batch size in shapes, D the channels, L the length, N the state size, G the groups of channels.
 """
+
 from __future__ import annotations
 
 import math
@@ -14,8 +15,17 @@ from medmamba_monai.ops import backends
 
 
 def selective_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, z: Tensor | None = None,
-    delta_bias: Tensor | None = None, delta_softplus: bool = False, return_last_state: bool = False, *,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    *,
     backend: str = "auto",
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Run h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t, y_t = C_t h_t + D u_t along the length.
@@ -54,7 +64,12 @@ def selective_scan(
         The state is float32 whatever the dtype of u or autocast (float64 for float64 inputs).
     """
     _check(u, delta, A, B, C, D, z, delta_bias)
-    module = backends.choose(backend, u)
+    cannot: dict[str, str] = {}
+    if B.dim() == 2 or C.dim() == 2:
+        cannot = dict.fromkeys(("native", "mamba_ssm"), "its kernel takes B and C along the length, not constant ones")
+    if return_last_state and torch.is_grad_enabled():
+        cannot["mamba_ssm"] = "its kernel gives no gradient of the last state"
+    module = backends.choose(backend, u, cannot)
     B, C = _grouped(B, u), _grouped(C, u)
     groups = math.lcm(B.shape[1], C.shape[1])
     B, C = _repeat_groups(B, groups), _repeat_groups(C, groups)
@@ -63,8 +78,16 @@ def selective_scan(
 
 
 def bidirectional_selective_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None,
-    delta_bias: Tensor | None = None, delta_softplus: bool = False, *, backend: str = "auto",
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    *,
+    backend: str = "auto",
 ) -> Tensor:
     """Scan P paths forwards and, with R = 2, backwards too, and sum the directions.
 
@@ -103,9 +126,15 @@ def bidirectional_selective_scan(
         return result
     batch, directions, paths, channels, length = delta.shape
     y, _ = module.scan(
-        _turn(u.unsqueeze(1).expand_as(delta)).reshape(batch, -1, length), _turn(delta).reshape(batch, -1, length),
-        A.flatten(0, 2), _turn(B).flatten(1, 2), _turn(C).flatten(1, 2), None if D is None else D.flatten(), None,
-        None if delta_bias is None else delta_bias.flatten(), delta_softplus,
+        _turn(u.unsqueeze(1).expand_as(delta)).reshape(batch, -1, length),
+        _turn(delta).reshape(batch, -1, length),
+        A.flatten(0, 2),
+        _turn(B).flatten(1, 2),
+        _turn(C).flatten(1, 2),
+        None if D is None else D.flatten(),
+        None,
+        None if delta_bias is None else delta_bias.flatten(),
+        delta_softplus,
     )
     return _turn(y.reshape(batch, directions, paths, channels, length)).sum(1)
 
@@ -129,7 +158,13 @@ def _repeat_groups(x: Tensor, groups: int) -> Tensor:
 
 
 def _check(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
     delta_bias: Tensor | None,
 ) -> None:
     if u.dim() != 3:

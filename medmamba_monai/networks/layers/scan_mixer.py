@@ -113,11 +113,11 @@ class ScanMixer(nn.Module):
         places = torch.arange(u[0, ..., 0].numel(), dtype=torch.int32).reshape(1, 1, *u.shape[1:-1])
         grid = (order.directions, order.num_paths)
         tokens = u.flatten(1, -2)
-        projected = F.linear(tokens, self.x_proj_weight.flatten(0, 1)).unflatten(-1, (*grid, -1))
+        projected = torch.unflatten(F.linear(tokens, self.x_proj_weight.flatten(0, 1)), -1, (*grid, -1))
         return grid_selective_scan(
             tokens.float() if tokens.element_size() < 4 else tokens,
             projected,
-            self.dt_projs_weight.unflatten(0, grid),
+            self.dt_projs_weight.reshape(*grid, self.d_inner, self.dt_rank),
             -torch.exp(self.A_logs.float()).reshape(*grid, self.d_inner, self.d_state),
             order.paths(places)[0, :, 0],
             self.Ds.float().reshape(*grid, self.d_inner),

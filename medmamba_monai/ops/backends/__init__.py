@@ -1,17 +1,25 @@
 """The implementations of the selective scan and the rule that picks one."""
+
 from __future__ import annotations
 
 import logging
-from types import ModuleType
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType
 
 import torch
 from torch import Tensor
 
-from medmamba_monai.ops.backends import chunked, native, reference
+from medmamba_monai.ops.backends import chunked, mamba_ssm, native, reference, triton
 
 logger = logging.getLogger(__name__)
 
-BACKENDS: dict[str, ModuleType] = {"reference": reference, "chunked": chunked, "native": native}
+BACKENDS: dict[str, ModuleType] = {
+    "reference": reference,
+    "chunked": chunked,
+    "native": native,
+    "triton": triton,
+    "mamba_ssm": mamba_ssm,
+}
 _logged: set[tuple[str, str]] = set()
 
 
@@ -25,28 +33,31 @@ def available_backends() -> dict[str, str | None]:
     return {name: module.unavailable() for name, module in BACKENDS.items()}
 
 
-def choose(backend: str, u: Tensor) -> ModuleType:
-    """Return the module that will run: the forced one, or the best one for the device, dtype and tracing state."""
+def choose(backend: str, u: Tensor, cannot: Mapping[str, str] = MappingProxyType({})) -> ModuleType:
+    """Return the module that will run: the forced one, or the best one for the device, dtype and tracing state.
+
+    `cannot` names backends that do not serve this very call, each with the reason.
+    """
     if backend == "auto":
-        name = _automatic(u)
+        name = _automatic(u, cannot)
         if not torch.compiler.is_compiling():
             _log_once(name, u.device.type)
         return BACKENDS[name]
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is unknown: use one of {['auto', *BACKENDS]}")
     module = BACKENDS[backend]
-    reason: str | None = module.unavailable()
+    reason: str | None = module.unavailable() or cannot.get(backend)
     if reason is not None:
         raise RuntimeError(f"backend {backend!r} cannot run: {reason}; use backend='auto' to take the best one here")
     return module
 
 
-def _automatic(u: Tensor) -> str:
-    if chunked.is_tracing():
+def _automatic(u: Tensor, cannot: Mapping[str, str]) -> str:
+    """The compiled scan on a CPU, mamba-ssm's kernel on CUDA, plain torch for graphs and for all the rest."""
+    if chunked.is_tracing() or u.dtype == torch.float64:
         return "chunked"
-    if u.device.type == "cpu" and u.dtype != torch.float64 and native.unavailable() is None:
-        return "native"
-    return "chunked"
+    best = {"cpu": "native", "cuda": "mamba_ssm"}.get(u.device.type, "chunked")
+    return best if best not in cannot and BACKENDS[best].unavailable() is None else "chunked"
 
 
 def _log_once(name: str, device: str) -> None:

@@ -1,4 +1,5 @@
 """The scan in plain torch: chunks run side by side, then their carries are combined; exportable at any length."""
+
 from __future__ import annotations
 
 import torch
@@ -17,12 +18,20 @@ def unavailable() -> str | None:
 
 def is_tracing() -> bool:
     """True while a graph is recorded that must hold for other lengths too."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
+    traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return torch.compiler.is_exporting() or traced or torch.onnx.is_in_onnx_export()
 
 
 def scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    delta_bias: Tensor | None, delta_softplus: bool,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence chunk by chunk and return (y, last state); B and C are (B, G, N, L)."""
     work = torch.promote_types(u.dtype, torch.float32)
@@ -42,16 +51,18 @@ def scan(
         pad = pad + size  # never a single chunk: a graph recorded with several would not hold for one
     delta_c = _split(delta.reshape(batch, groups, per_group, 1, length), pad, size)
     input_c = _split((delta * u_).reshape(batch, groups, per_group, 1, length), pad, size)
-    B_c = _split(B.to(work).unsqueeze(2), pad, size)
-    C_c = _split(C.to(work).unsqueeze(2), pad, size)
+    B_c = _split_map(B.to(work), pad, size)
+    C_c = _split_map(C.to(work), pad, size)
 
     local, ends = _inside_chunks(delta_c, input_c, A, B_c, C_c)
     # Sums of delta from the chunk's start: exp(A * sum) is a product of decays, never a quotient of two.
     elapsed = torch.cumsum(delta_c, 0)
     states = _combine(torch.exp(A * elapsed[-1]), ends)
     entering = F.pad(states, (1, 0))[..., :-1]
-    carried = [(C_t * torch.exp(A * passed) * entering).sum(-2)
-               for C_t, passed in zip(C_c.unbind(0), elapsed.unbind(0))]
+    carried = [
+        (C_t * torch.exp(A * passed) * entering).sum(-2)
+        for C_t, passed in zip(C_c.unbind(0), elapsed.unbind(0), strict=True)
+    ]
     y = local + torch.stack(carried, -1)
     y = y.reshape(batch, channels, -1)[..., :length]
     if D is not None:
@@ -73,15 +84,24 @@ def _chunk_size(length: int) -> int:
 
 def _split(x: Tensor, pad: int, size: int) -> Tensor:
     """(..., L) -> (size, ..., chunks), so that step t of all chunks is one contiguous slice."""
-    x = F.pad(x, (0, pad))
-    return x.unflatten(-1, (-1, size)).movedim(-1, 0).contiguous()
+    x = torch.unflatten(F.pad(x, (0, pad)), -1, (-1, size))
+    return x.movedim(-1, 0).contiguous()
+
+
+def _split_map(x: Tensor, pad: int, size: int) -> Tensor:
+    """The same for B and C; one that is constant along the length stays a view, padded steps may hold any value."""
+    x = x.unsqueeze(2)
+    if x.shape[-1] > 1 and x.stride(-1) == 0:
+        return x[..., :1].expand(size, *x.shape[:-1], (x.shape[-1] + pad) // size)
+    return _split(x, pad, size)
 
 
 def _inside_chunks(delta: Tensor, inputs: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs (..., chunks, size) and end states (..., N, chunks) of every chunk started from zero."""
     h: Tensor | None = None
     outputs = []
-    for delta_t, input_t, B_t, C_t in zip(delta.unbind(0), inputs.unbind(0), B.unbind(0), C.unbind(0)):
+    steps = zip(delta.unbind(0), inputs.unbind(0), B.unbind(0), C.unbind(0), strict=True)
+    for delta_t, input_t, B_t, C_t in steps:
         add = input_t * B_t
         h = add if h is None else torch.exp(delta_t * A) * h + add
         outputs.append((C_t * h).sum(-2))

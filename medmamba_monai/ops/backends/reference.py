@@ -1,4 +1,5 @@
 """The scan step by step: the oracle every other backend is measured against."""
+
 from __future__ import annotations
 
 import torch
@@ -12,8 +13,15 @@ def unavailable() -> str | None:
 
 
 def scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    delta_bias: Tensor | None, delta_softplus: bool,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence one step at a time and return (y, last state); B and C are (B, G, N, L)."""
     work = torch.promote_types(u.dtype, torch.float32)
@@ -28,8 +36,13 @@ def scan(
     A = A.to(work).reshape(groups, channels // groups, -1)
     h = u_.new_zeros((batch, groups, channels // groups, A.shape[-1]))
     # unbind gives one view and one gradient stack a tensor; indexing would give a full-size gradient for every step.
-    steps = zip(u_.reshape(grouped).unbind(-1), delta.reshape(grouped).unbind(-1),
-                B.to(work).unsqueeze(2).unbind(-1), C.to(work).unsqueeze(2).unbind(-1))
+    steps = zip(
+        u_.reshape(grouped).unbind(-1),
+        delta.reshape(grouped).unbind(-1),
+        B.to(work).unsqueeze(2).unbind(-1),
+        C.to(work).unsqueeze(2).unbind(-1),
+        strict=True,
+    )
     outputs = []
     for u_t, delta_t, B_t, C_t in steps:
         delta_t = delta_t.unsqueeze(-1)

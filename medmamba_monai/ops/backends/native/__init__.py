@@ -1,4 +1,5 @@
 """The compiled scan for CPUs: one C++ source, AVX-512, AVX2, NEON or portable code chosen at run time."""
+
 from __future__ import annotations
 
 import torch
@@ -15,26 +16,45 @@ def unavailable() -> str | None:
 
 
 def scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    delta_bias: Tensor | None, delta_softplus: bool,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
 ) -> tuple[Tensor, Tensor]:
     """Run the compiled recurrence and return (y, last state); B and C are (B, G, N, L)."""
     batch, channels, _ = u.shape
     paths = (B.shape[1], channels // B.shape[1])
 
     def grouped(x: Tensor) -> Tensor:
-        return x.unflatten(1, paths)
+        return torch.unflatten(x, 1, paths)
 
     y, last = _run(
-        grouped(u), grouped(delta).unsqueeze(1), A.unflatten(0, (1, *paths)), B.unsqueeze(1), C.unsqueeze(1),
-        None if D is None else D.view(1, *paths), None if z is None else grouped(z),
-        None if delta_bias is None else delta_bias.view(1, *paths), delta_softplus,
+        grouped(u),
+        grouped(delta).unsqueeze(1),
+        torch.unflatten(A, 0, (1, *paths)),
+        B.unsqueeze(1),
+        C.unsqueeze(1),
+        None if D is None else D.view(1, *paths),
+        None if z is None else grouped(z),
+        None if delta_bias is None else delta_bias.view(1, *paths),
+        delta_softplus,
     )
     return y.flatten(1, 2), last.view(batch, channels, -1)
 
 
 def bidirectional_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> Tensor:
     """Run all paths in both directions and sum the directions in one pass."""
@@ -42,7 +62,12 @@ def bidirectional_scan(
 
 
 def grid_scan(
-    u: Tensor, projected: Tensor, dt_weight: Tensor, A: Tensor, D: Tensor | None, dt_bias: Tensor | None,
+    u: Tensor,
+    projected: Tensor,
+    dt_weight: Tensor,
+    A: Tensor,
+    D: Tensor | None,
+    dt_bias: Tensor | None,
     index: Tensor,
 ) -> Tensor:
     """Scan a grid, channels last, along all its paths and directions in one pass."""
@@ -51,12 +76,20 @@ def grid_scan(
     dtype, wanted = u.dtype, _wants_gradient(present)
     u, projected, dt_weight, A = (x.float() for x in (u, projected, dt_weight, A))
     D, dt_bias = (None if x is None else x.float() for x in (D, dt_bias))
-    return _grid_scan(u, projected, dt_weight, A, D, dt_bias, index, wanted)[0].to(dtype)
+    y: Tensor = _grid_scan(u, projected, dt_weight, A, D, dt_bias, index, wanted)[0]
+    return y.to(dtype)
 
 
 def _run(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None, softplus: bool,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
 ) -> tuple[Tensor, Tensor]:
     present = [x for x in (u, delta, A, B, C, D, z, bias) if x is not None]
     _check(present)

@@ -2,6 +2,7 @@
 
 Only the standard library is used, so that setup.py can run this file before torch is there.
 """
+
 from __future__ import annotations
 
 import os
@@ -55,14 +56,27 @@ def variants() -> list[tuple[str, int, tuple[str, ...], str]]:
     """Name, lanes, GCC or Clang flags and MSVC flag of every copy of the kernel for this kind of processor."""
     chosen: list[tuple[str, int, tuple[str, ...], str]] = [("portable", 4, (), "")]
     if platform.machine().lower() in ("x86_64", "amd64"):
-        chosen += [("avx2", 8, _AVX2, "/arch:AVX2"), ("avx2_wide", 16, _AVX2, "/arch:AVX2"),
-                   ("avx512", 16, (*_AVX512, "-mprefer-vector-width=512"), "/arch:AVX512")]
+        chosen += [
+            ("avx2", 8, _AVX2, "/arch:AVX2"),
+            ("avx2_wide", 16, _AVX2, "/arch:AVX2"),
+            ("avx512", 16, (*_AVX512, "-mprefer-vector-width=512"), "/arch:AVX512"),
+        ]
     return chosen
 
 
 def _build_unix(compiler: list[str], scratch: Path) -> Path:
-    shared = [*compiler, "-std=c++17", "-O3", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math",
-              "-fno-exceptions", "-fno-rtti", "-Wno-psabi", "-Wno-unknown-warning-option"]
+    shared = [
+        *compiler,
+        "-std=c++17",
+        "-O3",
+        "-fvisibility=hidden",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fno-exceptions",
+        "-fno-rtti",
+        "-Wno-psabi",
+        "-Wno-unknown-warning-option",
+    ]
     if sys.platform != "win32":
         shared.append("-fPIC")
     objects = []
@@ -82,8 +96,17 @@ def _build_msvc(compiler: list[str], scratch: Path) -> Path:
     objects = []
     for name, lanes, _, flag in variants():
         objects.append(str(scratch / f"{name}.obj"))
-        _run([*shared, f"/DSCAN_VARIANT={name}", f"/DSCAN_LANES={lanes}", *([flag] if flag else []), "/c", str(SOURCE),
-              f"/Fo{objects[-1]}"])
+        _run(
+            [
+                *shared,
+                f"/DSCAN_VARIANT={name}",
+                f"/DSCAN_LANES={lanes}",
+                *([flag] if flag else []),
+                "/c",
+                str(SOURCE),
+                f"/Fo{objects[-1]}",
+            ]
+        )
     objects.append(str(scratch / "dispatch.obj"))
     _run([*shared, "/c", str(SOURCE), f"/Fo{objects[-1]}"])
     target = scratch / library_name()

@@ -1,4 +1,5 @@
 """The compiled library: finding it, choosing its instruction set, calling it."""
+
 from __future__ import annotations
 
 import ctypes

@@ -1,4 +1,5 @@
 """The compiled scan as torch operators, with gradients: P paths, each run in R directions that are summed."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -14,8 +15,16 @@ _BACKWARD_TASKS = 16
 
 @torch.library.custom_op("medmamba_monai::path_scan", mutates_args=(), device_types="cpu")
 def path_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None, softplus: bool, save: bool,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, the last states and, when save, the states a backward needs."""
     y, last, starts = _outputs(u, delta, A, save)
@@ -28,16 +37,34 @@ def path_scan(
 
 @path_scan.register_fake
 def _(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None, softplus: bool, save: bool,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _outputs(u, delta, A, save)
 
 
 @torch.library.custom_op("medmamba_monai::path_scan_backward", mutates_args=(), device_types="cpu")
 def path_scan_backward(
-    dy: Tensor, dlast: Tensor | None, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-    z: Tensor | None, bias: Tensor | None, starts: Tensor, softplus: bool,
+    dy: Tensor,
+    dlast: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    bias: Tensor | None,
+    starts: Tensor,
+    softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of u, delta, A, B, C, D, z and bias; those of absent inputs are empty."""
     sizes, tensors = _job(u, delta, A, B, C, D, z, bias, softplus)
@@ -50,10 +77,24 @@ def path_scan_backward(
     dB, dC = (u.new_empty((splits, *B.shape)) for _ in range(2))
     dlast = None if dlast is None else dlast.contiguous()
     dy = dy.contiguous()
-    sizes.update(splits=splits, **strides("du", du, "batch path lane time"),
-                 **strides("dB", dB, "split batch direction path lane time"))
-    tensors.update(dy=dy, dlast=dlast, starts=starts, du=du, ddelta=ddelta, dA=dA, dB=dB, dC=dC,
-                   dD=None if D is None else dD, dbias=None if bias is None else dbias, dz=None if z is None else dz)
+    sizes.update(
+        splits=splits,
+        **strides("du", du, "batch path lane time"),
+        **strides("dB", dB, "split batch direction path lane time"),
+    )
+    tensors.update(
+        dy=dy,
+        dlast=dlast,
+        starts=starts,
+        du=du,
+        ddelta=ddelta,
+        dA=dA,
+        dB=dB,
+        dC=dC,
+        dD=None if D is None else dD,
+        dbias=None if bias is None else dbias,
+        dz=None if z is None else dz,
+    )
     library.call(True, sizes, tensors)
     dD, dbias = (x if x.dim() == 1 else x.sum(0) for x in (dD, dbias))
     return du, ddelta, dA.sum(0), sum_parts(dB), sum_parts(dC), dD, dz, dbias
@@ -61,8 +102,18 @@ def path_scan_backward(
 
 @path_scan_backward.register_fake
 def _(
-    dy: Tensor, dlast: Tensor | None, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-    z: Tensor | None, bias: Tensor | None, starts: Tensor, softplus: bool,
+    dy: Tensor,
+    dlast: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    bias: Tensor | None,
+    starts: Tensor,
+    softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     du, ddelta, dA, dB, dC, dD, dz, dbias = (like(x) for x in (u, delta, A, B, C, D, z, bias))
     return du, ddelta, dA, dB, dC, dD, dz, dbias
@@ -83,7 +134,7 @@ def _gradients(ctx: Any, dy: Tensor | None, dlast: Tensor | None, _: Tensor | No
         dy = u.new_zeros(u.shape)
     found = path_scan_backward(dy, dlast, *tensors, starts, ctx.softplus)
     present = (x is not None for x in tensors)
-    return (*(g if there else None for g, there in zip(found, present)), None, None)
+    return (*(g if there else None for g, there in zip(found, present, strict=True)), None, None)
 
 
 path_scan.register_autograd(_gradients, setup_context=_save_for_backward)
@@ -93,7 +144,7 @@ path_scan_backward.register_autocast("cpu", torch.float32)
 
 def strides(name: str, tensor: Tensor, axes: str) -> dict[str, int]:
     """Name the strides of a tensor as the job does."""
-    return {f"{name}_{axis}": stride for axis, stride in zip(axes.split(), tensor.stride())}
+    return {f"{name}_{axis}": stride for axis, stride in zip(axes.split(), tensor.stride(), strict=True)}
 
 
 def sum_parts(x: Tensor) -> Tensor:
@@ -138,20 +189,46 @@ def _lines(x: Tensor) -> Tensor:
 
 
 def _job(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None, softplus: bool,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
 ) -> tuple[dict[str, int], dict[str, Tensor | None]]:
     batch, directions, paths, channels, length = delta.shape
     u, delta, B, C = (_lines(x) for x in (u, delta, B, C))
     z = None if z is None else _lines(z)
-    A, D, bias = (None if x is None else x.contiguous() for x in (A, D, bias))
-    assert A is not None
-    sizes = dict(batch=batch, directions=directions, paths=paths, channels=channels, states=A.shape[-1],
-                 length=length, softplus=int(softplus))
-    sizes.update(strides("u", u, "batch path lane"), **strides("delta", delta, "batch direction path lane"),
-                 **strides("B", B, "batch direction path lane"), **strides("C", C, "batch direction path lane"))
-    sizes.update(u_time=1, delta_time=1, B_time=1, C_time=1, y_batch=paths * channels * length,
-                 y_path=channels * length, y_lane=length, y_time=1)
+    A = A.contiguous()
+    D, bias = (None if x is None else x.contiguous() for x in (D, bias))
+    sizes = dict(
+        batch=batch,
+        directions=directions,
+        paths=paths,
+        channels=channels,
+        states=A.shape[-1],
+        length=length,
+        softplus=int(softplus),
+    )
+    sizes.update(
+        strides("u", u, "batch path lane"),
+        **strides("delta", delta, "batch direction path lane"),
+        **strides("B", B, "batch direction path lane"),
+        **strides("C", C, "batch direction path lane"),
+    )
+    sizes.update(
+        u_time=1,
+        delta_time=1,
+        B_time=1,
+        C_time=1,
+        y_batch=paths * channels * length,
+        y_path=channels * length,
+        y_lane=length,
+        y_time=1,
+    )
     if z is not None:
         sizes.update(strides("z", z, "batch path lane"))
     return sizes, dict(u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, bias=bias)
