@@ -11,6 +11,7 @@ EXTRAS: dict[str, tuple[str, str]] = {
     "itk": ("itk", "bundles"),
     "jsonschema": ("jsonschema", "bundles"),
     "nibabel": ("nibabel", "bundles"),
+    "PIL": ("pillow", "bundles"),
     "scipy": ("scipy", "bundles"),
     "tensorboard": ("tensorboard", "bundles"),
     "tqdm": ("tqdm", "bundles"),

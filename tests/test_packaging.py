@@ -17,8 +17,10 @@ import pytest
 from medmamba_monai.doctor import compiler
 from medmamba_monai.extras import EXTRAS
 
-LAZY = {"mamba_ssm", "causal_conv1d", "selective_scan_cuda", "triton", "numba", "onnx", "onnxruntime", "onnxscript",
-        "matplotlib", "nilearn", "nibabel", "scipy", "itk", "monailabel", "timm", "mambapy", "torchvision"}  # fmt: skip
+LAZY = set(
+    "mamba_ssm causal_conv1d selective_scan_cuda triton numba onnx onnxruntime onnxscript matplotlib nilearn nibabel scipy "
+    "PIL itk monailabel timm mambapy torchvision".split()
+)
 
 
 def config(root: Path) -> configparser.ConfigParser:

@@ -32,7 +32,7 @@ BUNDLE = "umamba_hippocampus_mr_segmentation"
 CROP = (36.0, 50.0, 36.0)  # millimetres to the right, front and top: the framing that the network was trained on
 LARGEST_CROP = 80.0  # millimetres: a smaller image is taken as one hippocampus already cut out
 COARSEST = 2.0  # millimetres
-NEEDED = ("nibabel", "nilearn", "scipy", "fire", "ignite", "tqdm")
+NEEDED = ("nibabel", "nilearn", "scipy", "fire", "ignite", "tqdm", "PIL")
 
 
 @dataclass(frozen=True)
