@@ -143,7 +143,7 @@ path_scan_backward.register_autocast("cpu", torch.float32)
 
 
 def strides(name: str, tensor: Tensor, axes: str) -> dict[str, int]:
-    """Name the strides of a tensor as the job does."""
+    """Name the strides of the leading axes of a tensor as the job does."""
     return {f"{name}_{axis}": stride for axis, stride in zip(axes.split(), tensor.stride(), strict=False)}
 
 
