@@ -60,9 +60,15 @@ def test_one_path_in_storage_order_is_a_view() -> None:
     assert scan_order("bidirectional").paths(x).data_ptr() == x.data_ptr()
 
 
-@pytest.mark.parametrize(("name", "dims", "paths", "directions"), [
-    ("raster", 2, 1, 1), ("bidirectional", 3, 1, 2), ("cross", 2, 2, 2), ("cross", 3, 3, 2),
-])
+@pytest.mark.parametrize(
+    ("name", "dims", "paths", "directions"),
+    [
+        ("raster", 2, 1, 1),
+        ("bidirectional", 3, 1, 2),
+        ("cross", 2, 2, 2),
+        ("cross", 3, 3, 2),
+    ],
+)
 def test_counts(name: str, dims: int, paths: int, directions: int) -> None:
     order = scan_order(name, spatial_dims=dims)
     assert (order.num_paths, order.directions, order.num_sequences) == (paths, directions, paths * directions)

@@ -33,11 +33,13 @@ class ConvBranch(nn.Module):
         self.norm1, self.conv1 = norm(channels), conv(channels, channels, 3, padding=1)
         self.norm2, self.conv2 = norm(channels), conv(channels, channels, 3, padding=1)
         self.norm3, self.conv3 = norm(channels), conv(channels, channels, 1)
+        # The grid has its channels last; weights in the same layout spare a copy of them in every call.
+        self.to(memory_format=torch.channels_last if spatial_dims == 2 else torch.channels_last_3d)
 
     def forward(self, x: Tensor) -> Tensor:
         y = saturate(self.norm1(x.contiguous().movedim(-1, 1)))
-        y = F.relu(self.norm2(saturate(self.conv1(y))))
-        y = F.relu(self.norm3(saturate(self.conv2(y))))
+        y = F.relu(self.norm2(saturate(self.conv1(y))), inplace=True)
+        y = F.relu(self.norm3(saturate(self.conv2(y))), inplace=True)
         return F.relu(saturate(self.conv3(y))).movedim(1, -1)
 
 
