@@ -18,8 +18,8 @@ from medmamba_monai.doctor import compiler
 from medmamba_monai.extras import EXTRAS
 
 LAZY = set(
-    "mamba_ssm causal_conv1d selective_scan_cuda triton numba onnx onnxruntime onnxscript matplotlib nilearn nibabel scipy "
-    "PIL itk monailabel timm mambapy torchvision".split()
+    "mamba_ssm causal_conv1d selective_scan_cuda triton numba onnx onnxruntime onnxscript matplotlib nilearn nibabel "
+    "scipy PIL itk monailabel timm mambapy torchvision".split()
 )
 
 

@@ -182,7 +182,7 @@ def _boxes(head: Head, options: argparse.Namespace) -> dict[str, tuple[slice, ..
 
 
 def _affine_of(head: Head, box: tuple[slice, ...]) -> NDArray[np.float64]:
-    affine = head.affine.copy()
+    affine: NDArray[np.float64] = head.affine.copy()
     affine[:3, 3] += head.affine[:3, :3] @ np.array([s.start for s in box])
     return affine
 
