@@ -47,7 +47,7 @@ static void states_backward(const Run &run, const Gradient &g, int64_t n, const 
     for (int j = 0; j < NB; ++j) {
         store(states + (run.steps * NB + j) * LANES, h[j]);
         carry[j] = load(g.carry + (n + j) * LANES);
-        dA[j] = load(g.dA + (n + j) * LANES);
+        dA[j] = splat(0.0f);
     }
     for (int i = run.steps - 1; i >= 0; --i) {
         int t = step_at(run, i);
@@ -71,7 +71,8 @@ static void states_backward(const Run &run, const Gradient &g, int64_t n, const 
     }
     for (int j = 0; j < NB; ++j) {
         store(g.carry + (n + j) * LANES, carry[j]);
-        store(g.dA + (n + j) * LANES, dA[j]);
+        // Sums of a tile first: adding every step to one total would lose digits over a long sequence.
+        store(g.dA + (n + j) * LANES, load(g.dA + (n + j) * LANES) + dA[j]);
     }
 }
 
@@ -137,20 +138,27 @@ static void close_gate(const Job *job, Gradient *g, int64_t t0, int steps) {
 // Turn the sums over states into the gradients of u and delta.
 static void close_gradient_tile(const Job *job, Gradient *g, Shared shared, Sums sums, int64_t t0, int steps) {
     Place at = g->block.at;
-    int64_t pitch = wide(job->rank);
+    Float dD = splat(0.0f), dbias = splat(0.0f);
     for (int t = 0; t < steps; ++t) {
         Float u = load(g->u + t * LANES), dy = load(g->dy + t * LANES), input = load(g->into_input + t * LANES);
-        g->dD += dy * u;
+        dD += dy * u;
         Float ddelta = u * input + load(g->into_exponent + t * LANES) * splat(LN2);
         if (job->softplus) ddelta = ddelta * sigmoid(load(g->raw + t * LANES));
-        g->dbias += ddelta;
+        dbias += ddelta;
         store(g->into_input + t * LANES, load(g->dt + t * LANES) * input + g->block.D * dy);
         store(g->into_exponent + t * LANES, ddelta);
-        for (int64_t i = 0; i < job->rank; ++i) {
-            float *sum = sums.low + (t * job->rank + i) * LANES, *weight = g->ddt_weight + i * LANES;
-            store(sum, load(sum) + ddelta * load(g->block.dt_weight + i * LANES));
-            store(weight, load(weight) + ddelta * splat(shared.low[t * pitch + i]));
+    }
+    g->dD += dD;
+    g->dbias += dbias;
+    for (int64_t i = 0; i < job->rank; ++i) {
+        Float weight = load(g->block.dt_weight + i * LANES), dweight = splat(0.0f);
+        for (int t = 0; t < steps; ++t) {
+            float *sum = sums.low + (t * job->rank + i) * LANES;
+            Float ddelta = load(g->into_exponent + t * LANES);
+            store(sum, load(sum) + ddelta * weight);
+            dweight += ddelta * splat(shared.low[t * wide(job->rank) + i]);
         }
+        store(g->ddt_weight + i * LANES, load(g->ddt_weight + i * LANES) + dweight);
     }
     const int32_t *index = index_of(job, at, t0);
     float *du = job->du + at.b * job->du_batch + at.p * job->du_path + at.channel * job->du_lane + (index ? 0 : t0);
