@@ -36,9 +36,7 @@ def gradients(
     scan: Callable[..., Tensor | tuple[Tensor, ...]], arguments: dict[str, Tensor | None], dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """Outputs of a scan and the gradients of a fixed weighting of them, by name."""
-    leaves = {
-        name: None if x is None else x.detach().to(dtype).requires_grad_(True) for name, x in arguments.items()
-    }
+    leaves = {name: None if x is None else x.detach().to(dtype).requires_grad_(True) for name, x in arguments.items()}
     found = scan(**leaves)
     outputs = found if isinstance(found, tuple) else (found,)
     loss = torch.zeros((), dtype=torch.float64)

@@ -17,8 +17,8 @@ from medmamba_monai.ops import (
     scan_order,
     selective_scan,
 )
-from tests.oracles.oracle import Oracle
 from tests.ops.cases import BACKENDS, LENGTHS, assert_close, error, gradients, inputs
+from tests.oracles.oracle import Oracle
 
 ORACLES = Path(__file__).parents[1] / "oracles" / "ssm_ops.json"
 # Rounding of float32, relative to the largest number; gradients sum over many steps.

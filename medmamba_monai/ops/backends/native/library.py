@@ -31,9 +31,12 @@ class Job(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in _SIZES] + [(name, ctypes.c_void_p) for name in _ADDRESSES]
 
 
-@functools.cache
 def load() -> tuple[ctypes.CDLL | None, str | None]:
     """Return the library, or None and the reason why it cannot be used."""
+    return _LOADED
+
+
+def _load() -> tuple[ctypes.CDLL | None, str | None]:
     path = Path(__file__).parent / library_name()
     if not path.exists():
         return None, (
@@ -69,6 +72,10 @@ def _torch_threads() -> int | None:
             continue
         return ctypes.cast(function, ctypes.c_void_p).value
     return None
+
+
+# Loaded with the module, not at first use: torch.compile would try to trace the loading.
+_LOADED = _load()
 
 
 def instruction_set() -> str:
