@@ -34,7 +34,9 @@ class ConvBranch(nn.Module):
         self.norm2, self.conv2 = norm(channels), conv(channels, channels, 3, padding=1)
         self.norm3, self.conv3 = norm(channels), conv(channels, channels, 1)
         # The grid has its channels last; weights in the same layout spare a copy of them in every call.
-        self.to(memory_format=torch.channels_last if spatial_dims == 2 else torch.channels_last_3d)
+        layout = torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
+        for layer in (self.conv1, self.conv2):
+            layer.weight = nn.Parameter(layer.weight.detach().contiguous(memory_format=layout))
 
     def forward(self, x: Tensor) -> Tensor:
         y = saturate(self.norm1(x.contiguous().movedim(-1, 1)))
