@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,14 @@ from medmamba_monai.collection.checks import InputError, check_image, check_outp
 from medmamba_monai.collection.locate import SIDES, Point, find_hippocampi
 from medmamba_monai.extras import missing_sentence
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 BUNDLE = "umamba_hippocampus_mr_segmentation"
 CROP = (36.0, 50.0, 36.0)  # millimetres to the right, front and top: the framing that the network was trained on
 LARGEST_CROP = 80.0  # millimetres: a smaller image is taken as one hippocampus already cut out
 COARSEST = 2.0  # millimetres
+CUT_OUT = "hippocampus"  # name of an image that is one hippocampus already
 NEEDED = ("nibabel", "nilearn", "scipy", "fire", "ignite", "tqdm", "PIL")
 
 
@@ -64,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
             _save(work / "crops" / f"{name}.nii.gz", head.voxels[box], _affine_of(head, box))
         run_bundle(bundle, work)
         _merge(head, boxes, work)
-        _picture(list(boxes), work)
+        _picture(head, list(boxes), work)
     print(f"results   {output}: overlay.png, whole_seg.nii.gz, and the files of each crop")
     print(f"again by  {shlex.join(bundle_command(bundle, output))}\n")
     print(volume_table(output, list(boxes)))
@@ -174,7 +178,7 @@ def _boxes(head: Head, options: argparse.Namespace) -> dict[str, tuple[slice, ..
     given = {side: tuple(getattr(options, side)) for side in SIDES if getattr(options, side) is not None}
     extent = head.spacing * head.voxels.shape
     if not given and extent.max() <= LARGEST_CROP:
-        return {"hippocampus": tuple(slice(0, n) for n in head.voxels.shape)}
+        return {CUT_OUT: tuple(slice(0, n) for n in head.voxels.shape)}
     if not given:
         reference = template()
         given = dict(find_hippocampi(head.voxels, head.affine, reference.voxels, reference.affine))
@@ -207,14 +211,52 @@ def _merge(head: Head, boxes: dict[str, tuple[slice, ...]], work: Path) -> None:
     _save(work / "whole_seg.nii.gz", whole, head.affine)
 
 
-def _picture(names: Sequence[str], work: Path) -> None:
-    """Stack the bundle's pictures, one row of three planes a hippocampus, into overlay.png."""
+def _picture(head: Head, names: Sequence[str], work: Path) -> None:
+    """The bundle's pictures under one another, and for a whole head a coronal plane of it, into overlay.png."""
     from PIL import Image
 
-    rows = [np.asarray(Image.open(work / f"{name}_overlay.png").convert("RGB")) for name in names]
-    width = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 6), (0, width - row.shape[1]), (0, 0))) for row in rows]
-    Image.fromarray(np.concatenate(padded)).save(work / "overlay.png")
+    rows = [_captioned(Image.open(work / f"{name}_overlay.png").convert("RGB"), name) for name in names]
+    panels = [_stacked(rows)]
+    if names != [CUT_OUT]:
+        panels.insert(0, _captioned(_coronal(head, work), "coronal, the patient's left is on the left"))
+    width, height = sum(panel.width for panel in panels), max(panel.height for panel in panels)
+    picture, place = Image.new("RGB", (width, height)), 0
+    for panel in panels:
+        picture.paste(panel, (place, 0))
+        place += panel.width
+    picture.save(work / "overlay.png")
+
+
+def _coronal(head: Head, work: Path) -> Image.Image:
+    import nibabel
+    from PIL import Image
+
+    from medmamba_monai.collection.outputs import draw_contours
+
+    upright = nibabel.as_closest_canonical
+    labels = np.asarray(upright(nibabel.load(work / "whole_seg.nii.gz")).dataobj)
+    voxels = upright(nibabel.Nifti1Image(head.voxels, head.affine)).get_fdata()
+    place = int((labels > 0).sum((0, 2)).argmax())
+    return Image.fromarray(draw_contours(voxels[:, place].T[::-1], labels[:, place].T[::-1], 3))
+
+
+def _stacked(rows: Sequence[Image.Image]) -> Image.Image:
+    from PIL import Image
+
+    picture, place = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows))), 0
+    for row in rows:
+        picture.paste(row, (0, place))
+        place += row.height
+    return picture
+
+
+def _captioned(panel: Image.Image, caption: str) -> Image.Image:
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (panel.width + 6, panel.height + 16))
+    picture.paste(panel, (0, 16))
+    ImageDraw.Draw(picture).text((4, 2), caption, fill=(255, 255, 255))
+    return picture
 
 
 @contextmanager
