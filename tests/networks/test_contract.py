@@ -109,6 +109,15 @@ def test_trace(case: str, tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(x), net(x), atol=1e-4, rtol=1e-4)
 
 
+@all_cases
+def test_a_trace_holds_at_other_sizes(case: str) -> None:
+    net = build(case).eval()
+    even = (16,) * net.spatial_dims
+    traced = torch.jit.trace(net, image(case, size=even), check_trace=False)
+    for x in (image(case), image(case, size=(12, 10, 9)[: net.spatial_dims])):
+        torch.testing.assert_close(traced(x), net(x), atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("case", ["umamba_bottleneck_2d", "umamba_paper_3d", "medmamba_2d"])
 def test_export(case: str) -> None:
     fewer = {"depths": [1], "dims": [8]} if "medmamba" in case else {}

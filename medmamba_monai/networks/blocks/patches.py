@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
-from medmamba_monai.networks.layers.precision import saturate
+from medmamba_monai.networks.layers.precision import is_tracing, saturate
 
 
 class PatchEmbed(nn.Module):
@@ -90,7 +90,8 @@ def pad_to_multiple(x: Tensor, multiple: int, first_axis: int) -> Tensor:
     channels_last = first_axis == 1
     axes = range(first_axis, x.dim() - 1 if channels_last else x.dim())
     missing = [-x.shape[axis] % multiple for axis in axes]
-    if not any(missing):
+    # A trace must hold for sizes that need padding too, so it always records the pad, if of nothing.
+    if not any(missing) and not is_tracing():
         return x
     pads = [0, 0] if channels_last else []
     for amount in reversed(missing):

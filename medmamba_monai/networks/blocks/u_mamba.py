@@ -11,7 +11,7 @@ from monai.networks.layers.utils import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
 from medmamba_monai.networks.layers.mamba import Mamba
-from medmamba_monai.networks.layers.precision import Saturate, in_float32, saturate, without_autocast
+from medmamba_monai.networks.layers.precision import Saturate, in_float32, is_tracing, saturate, without_autocast
 
 NameOrPair = str | tuple[str, dict[str, Any]] | list[Any]
 
@@ -77,7 +77,8 @@ class AveragePool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         missing = [-n % s for n, s in zip(x.shape[2:], self.stride, strict=True)]
-        if any(missing):
+        # as in pad_to_multiple: a trace holds for every size
+        if any(missing) or is_tracing():
             x = F.pad(x, [amount for axis in reversed(missing) for amount in (0, axis)], mode="replicate")
         pool = F.avg_pool2d if len(self.stride) == 2 else F.avg_pool3d
         return pool(x, self.stride, self.stride)

@@ -68,6 +68,16 @@ def saturate(x: Tensor) -> Tensor:
     return x.clamp(-limit, limit)
 
 
+def is_tracing() -> bool:
+    """True while TorchScript records a trace, which must hold for other sizes too.
+
+    Example:
+        >>> is_tracing()
+        False
+    """
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
 class Saturate(nn.Module):
     """`saturate` as a module, for sequences of modules.
 

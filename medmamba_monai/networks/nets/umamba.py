@@ -246,7 +246,7 @@ def _upsample(x: Tensor, skip: Tensor) -> Tensor:
     """
     size = skip.shape[2:]
     for axis, length in enumerate(size, start=2):
-        x = x.narrow(axis, 0, length) if x.shape[axis] > length else x
+        x = x[(slice(None),) * axis + (slice(length),)]
     return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="nearest")
 
 
