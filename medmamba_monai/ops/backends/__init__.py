@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType, ModuleType
 
 import torch
@@ -21,6 +22,7 @@ BACKENDS: dict[str, ModuleType] = {
     "mamba_ssm": mamba_ssm,
 }
 _logged: set[tuple[str, str]] = set()
+_preferred: str | None = None
 
 
 def available_backends() -> dict[str, str | None]:
@@ -38,6 +40,8 @@ def choose(backend: str, u: Tensor, cannot: Mapping[str, str] = MappingProxyType
 
     `cannot` names backends that do not serve this very call, each with the reason.
     """
+    if backend == "auto" and _preferred is not None:
+        backend = _preferred
     if backend == "auto":
         name = _automatic(u, cannot)
         if not torch.compiler.is_compiling():
@@ -50,6 +54,17 @@ def choose(backend: str, u: Tensor, cannot: Mapping[str, str] = MappingProxyType
     if reason is not None:
         raise RuntimeError(f"backend {backend!r} cannot run: {reason}; use backend='auto' to take the best one here")
     return module
+
+
+@contextmanager
+def preferred(name: str) -> Iterator[None]:
+    """Let backend="auto" mean this backend inside the block, to compare backends inside whole networks."""
+    global _preferred
+    before, _preferred = _preferred, name
+    try:
+        yield
+    finally:
+        _preferred = before
 
 
 def _automatic(u: Tensor, cannot: Mapping[str, str]) -> str:

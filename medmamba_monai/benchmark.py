@@ -1,0 +1,302 @@
+"""Time the scan, or whole networks, beside other packages: ``python -m medmamba_monai benchmark scan|network``."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import functools
+import importlib.util
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medmamba_monai.networks.nets import MedMamba, UMamba
+from medmamba_monai.ops import available_backends, backends, selective_scan
+
+# channels, length, groups; batch 1 and 16 states. a: MedMamba-T's first stage at 224; c: the bottleneck of a 3D U-Net.
+SHAPES = {"a": (384, 3136, 4), "b": (768, 4096, 4), "c": (640, 512, 1), "d": (96, 32768, 1), "e": (64, 262144, 1)}
+STATES = 16
+# A backend further from float64 than this, relative to the largest number, is wrong: it gets no speed.
+TOLERANCE = {"output": 2e-6, "gradient": 2e-5, "network": 1e-3}
+
+Call = Callable[[], object]
+
+
+@dataclass
+class Row:
+    """One line of a table; times in milliseconds, memory in megabytes; None: not measured, with the reason."""
+
+    case: str
+    name: str
+    forward: float | None = None
+    training: float | None = None
+    memory: float | None = None
+    parameters: int | None = None
+    refused: str | None = None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line and return its exit code: 1 when some backend failed its accuracy check."""
+    options = _parser().parse_args(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    if options.what == "scan":
+        rows, base = scan(options.shapes.split(","), options.repeats), "chunked"
+    else:
+        rows, base = network(options.size, options.repeats), "MedMamba tiny"
+    facts = machine()
+    print("  ".join(f"{key}: {value}" for key, value in facts.items()))
+    print(table(rows, base))
+    if options.json:
+        result = {"command": ["benchmark", *argv], "machine": facts, "rows": [asdict(row) for row in rows]}
+        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 1 if any(row.refused and row.refused.startswith("wrong") for row in rows) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m medmamba_monai benchmark", description=__doc__)
+    parser.add_argument("what", choices=("scan", "network"))
+    parser.add_argument("--shapes", default="a,c", help=f"of the scan, from {','.join(SHAPES)} (default: a,c)")
+    parser.add_argument("--size", type=int, default=224, help="side of the image for networks (default: 224)")
+    parser.add_argument("--repeats", type=int, default=10, help="the best of so many rounds is shown (default: 10)")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own)")
+    parser.add_argument("--json", help="also write the numbers to this file")
+    return parser
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on."""
+    from medmamba_monai.doctor import cpu
+
+    facts: dict[str, Any] = {"cpu": cpu().get("name", ""), "system": platform.platform(), "torch": torch.__version__}
+    facts |= {"python": platform.python_version(), "threads": torch.get_num_threads()}
+    if available_backends()["native"] is None:
+        from medmamba_monai.ops.backends.native.library import instruction_set
+
+        facts["instruction_set"] = instruction_set()
+    return facts
+
+
+def scan(shapes: Sequence[str], repeats: int) -> list[Row]:
+    """Time every backend and mambapy on the named shapes."""
+    rows = []
+    for shape in shapes:
+        if shape not in SHAPES:
+            raise ValueError(f"shape {shape!r} is unknown: use some of {','.join(SHAPES)}")
+        contenders: dict[str, Callable[..., Tensor]] = {
+            name: _backend(name) for name, reason in available_backends().items() if reason is None
+        }
+        if importlib.util.find_spec("mambapy"):
+            contenders["mambapy"] = _mambapy
+        made = [Row(shape, name, refused=check_scan(run)) for name, run in contenders.items()]
+        arguments = scan_inputs(*SHAPES[shape])
+        sound = [row for row in made if row.refused is None]
+        # The step by step reference needs seconds and holds every state: it is measured once, and not on the longest.
+        patient = [row for row in sound if row.name not in ("reference", "mambapy") or SHAPES[shape][1] <= 4096]
+        for row in sound:
+            if row not in patient:
+                row.refused = "skipped: too long for it"
+        forward = [_without_gradient(contenders[row.name], arguments) for row in patient]
+        training = [_with_gradient(contenders[row.name], arguments) for row in patient]
+        for row, first, both in zip(patient, best(forward, repeats), best(training, repeats), strict=True):
+            row.forward, row.training = first, both
+        for row, call in zip(patient, forward, strict=True):
+            row.memory = extra_memory(call)
+        rows += made
+    return rows
+
+
+def scan_inputs(channels: int, length: int, groups: int) -> dict[str, Tensor]:
+    """Inputs like those inside a freshly made network."""
+    rates = torch.arange(1.0, STATES + 1)
+    return {
+        "u": torch.randn(1, channels, length),
+        "delta": torch.randn(1, channels, length) * 0.5 - 2,
+        "A": -rates.repeat(channels, 1),
+        "B": torch.randn(1, groups, STATES, length),
+        "C": torch.randn(1, groups, STATES, length),
+        "D": torch.ones(channels),
+    }
+
+
+def check_scan(run: Callable[..., Tensor]) -> str | None:
+    """None when outputs and gradients agree with float64, else what is wrong."""
+    arguments = scan_inputs(16, 301, 2)
+    exact = _results(_backend("reference"), {name: x.double() for name, x in arguments.items()})
+    for i, (found, wanted) in enumerate(zip(_results(run, arguments), exact, strict=True)):
+        error = float((found.double() - wanted).abs().max() / wanted.abs().max())
+        if not error <= TOLERANCE["gradient" if i else "output"]:
+            return f"wrong: error {error:.1e}"
+    return None
+
+
+def network(size: int, repeats: int) -> list[Row]:
+    """Time MedMamba and U-Mamba beside networks of about equal size, one image of size x size."""
+    image, grey = torch.randn(1, 3, size, size), torch.randn(1, 1, size, size)
+    case = f"{size} x {size}"
+    rows, calls = [], []
+    for name, (make, x) in _networks(image, grey).items():
+        net = make().eval()
+        row = Row(case, name, parameters=sum(p.numel() for p in net.parameters()), refused=check_network(net, x))
+        rows.append(row)
+        if row.refused is None:
+            calls.append((row, net, x))
+    forward = best([_inference(net, x) for _, net, x in calls], repeats)
+    training = best([_step(net, x) for _, net, x in calls], max(1, repeats // 3))
+    for (row, _, _), first, both in zip(calls, forward, training, strict=True):
+        row.forward, row.training = first, both
+    return rows
+
+
+def check_network(net: nn.Module, x: Tensor) -> str | None:
+    """None when the network gives with its fast scan what it gives with the plain one."""
+    with torch.no_grad():
+        found = net(x)
+        with backends.preferred("chunked"):
+            wanted = net(x)
+    found, wanted = (y[0] if isinstance(y, (list, tuple)) else y for y in (found, wanted))
+    error = float((found - wanted).abs().max() / wanted.abs().max())
+    return None if error <= TOLERANCE["network"] else f"wrong: error {error:.1e}"
+
+
+def _networks(image: Tensor, grey: Tensor) -> dict[str, tuple[Callable[[], nn.Module], Tensor]]:
+    from monai.networks.nets import DenseNet121, SegResNet, UNet, resnet50
+
+    features = (32, 64, 128, 256, 512)
+    found: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
+        "MedMamba tiny": (lambda: MedMamba.from_variant("tiny"), image),
+        "MONAI DenseNet121": (lambda: DenseNet121(2, 3, 1000), image),
+        "MONAI ResNet50": (lambda: resnet50(spatial_dims=2, n_input_channels=3, num_classes=1000), image),
+    }
+    if importlib.util.find_spec("timm") and importlib.util.find_spec("torchvision"):
+        import timm
+
+        for name in ("resnet50", "convnext_tiny", "swin_tiny_patch4_window7_224"):
+            if image.shape[-1] == 224 or "swin" not in name:
+                found[f"timm {name}"] = (functools.partial(timm.create_model, name), image)
+    found["UMamba encoder 2D"] = (lambda: UMamba.from_variant("encoder_2d_abdomen"), grey)
+    found["MONAI SegResNet"] = (lambda: SegResNet(2, 64, 1, 14, blocks_down=(1, 2, 2, 4)), grey)
+    found["MONAI UNet"] = (lambda: UNet(2, 1, 14, features, (2, 2, 2, 2), num_res_units=2), grey)
+    return found
+
+
+def best(calls: Sequence[Call], repeats: int) -> list[float]:
+    """Best time of each call in milliseconds, taken in turns so that all meet the same machine."""
+    times = [float("inf")] * len(calls)
+    for turn in range(repeats + 1):
+        for i, call in enumerate(calls):
+            # One round warms up; what needs seconds is not repeated.
+            if turn > 1 and times[i] > 3000:
+                continue
+            start = time.perf_counter()
+            call()
+            if turn:
+                times[i] = min(times[i], 1000 * (time.perf_counter() - start))
+    return times
+
+
+def extra_memory(call: Call) -> float | None:
+    """Growth of the process at its peak during the call, in megabytes; None where the system does not tell."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        # Memory that earlier calls left in the heap would hide what this one takes.
+        ctypes.CDLL(None).malloc_trim(0)
+        reset.write_text("5")
+        before = _status(status, "VmRSS")
+        call()
+        return max(0.0, (_status(status, "VmHWM") - before) / 1024)
+    except (OSError, KeyError, AttributeError):
+        return None
+
+
+def _status(path: Path, key: str) -> int:
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines())
+    return int(lines[key].split()[0])
+
+
+def table(rows: Sequence[Row], base: str) -> str:
+    """Rows as text, each with its ratios to the row named `base` of the same case and to the reference backend."""
+    lines = [f"{'case':<12}{'name':<32}{'forward ms':>12}{'training ms':>13}{'extra MB':>10}{'M params':>10}"
+             f"{'  forward x ' + base:>26}{'  training x':>13}{'  x reference':>13}"]  # fmt: skip
+    for row in rows:
+        if row.refused:
+            lines.append(f"{row.case:<12}{row.name:<32}  {row.refused}")
+            continue
+        line = f"{row.case:<12}{row.name:<32}{_number(row.forward):>12}{_number(row.training):>13}"
+        line += f"{_number(row.memory):>10}{_number(row.parameters and row.parameters / 1e6):>10}"
+        for name, part, width in ((base, "forward", 26), (base, "training", 13), ("reference", "forward", 13)):
+            other = next((r for r in rows if r.case == row.case and r.name == name and not r.refused), None)
+            ours, theirs = getattr(row, part), getattr(other, part, None)
+            line += f"{_number(theirs / ours if ours and theirs else None):>{width}}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _number(x: float | None) -> str:
+    return "" if x is None else f"{x:.2f}"
+
+
+def _backend(name: str) -> Callable[..., Tensor]:
+    def run(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+        y = selective_scan(u, delta, A, B, C, D, delta_softplus=True, backend=name)
+        assert isinstance(y, Tensor)
+        return y
+
+    return run
+
+
+def _mambapy(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
+    """The same scan by mambapy's parallel scan, which holds the states of all steps."""
+    from mambapy.pscan import pscan
+
+    dt = nn.functional.softplus(delta).transpose(1, 2).unsqueeze(-1)
+    repeats = u.shape[1] // B.shape[1]
+    b, c = (x.repeat_interleave(repeats, 1).permute(0, 3, 1, 2) for x in (B, C))
+    x = u.transpose(1, 2)
+    states: Tensor = pscan(torch.exp(dt * A), dt * b * x.unsqueeze(-1))
+    return ((states * c).sum(-1) + D * x).transpose(1, 2)
+
+
+def _leaves(arguments: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: x.detach().requires_grad_(True) for name, x in arguments.items()}
+
+
+def _results(run: Callable[..., Tensor], arguments: dict[str, Tensor]) -> list[Tensor]:
+    leaves = _leaves(arguments)
+    y = run(**leaves)
+    return [y.detach(), *torch.autograd.grad(y.square().sum(), list(leaves.values()))]
+
+
+def _without_gradient(run: Callable[..., Tensor], arguments: dict[str, Tensor]) -> Call:
+    return lambda: torch.no_grad()(run)(**arguments)
+
+
+def _with_gradient(run: Callable[..., Tensor], arguments: dict[str, Tensor]) -> Call:
+    leaves = _leaves(arguments)
+    return lambda: torch.autograd.grad(run(**leaves), list(leaves.values()), arguments["u"])
+
+
+def _inference(net: nn.Module, x: Tensor) -> Call:
+    return lambda: torch.no_grad()(net)(x)
+
+
+def _step(net: nn.Module, x: Tensor) -> Call:
+    def run() -> None:
+        y = net(x)
+        (y[0] if isinstance(y, (list, tuple)) else y).sum().backward()
+        net.zero_grad()
+
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

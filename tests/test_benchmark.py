@@ -1,0 +1,64 @@
+"""The benchmark's table, its file, and that a wrong backend gets no speed; no time is asserted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from medmamba_monai import benchmark
+from medmamba_monai.ops import available_backends
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "SHAPES", {"tiny": (8, 20, 2)})
+
+
+def test_scan_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "scan.json"
+    assert benchmark.main(["scan", "--shapes", "tiny", "--repeats", "1", "--json", str(file)]) == 0
+    result = json.loads(file.read_text(encoding="utf-8"))
+    names = [row["name"] for row in result["rows"]]
+    assert names[:2] == ["reference", "chunked"]
+    assert ("native" in names) == (available_backends()["native"] is None)
+    assert all(row["forward"] > 0 and row["training"] > 0 for row in result["rows"])
+    assert result["machine"]["torch"] == torch.__version__
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names)
+
+
+def test_a_wrong_backend_gets_no_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    right = benchmark._backend
+
+    def wrong(name: str):  # type: ignore[no-untyped-def]
+        def run(**tensors: Tensor) -> Tensor:
+            return right(name)(**tensors) * (1.01 if name == "chunked" else 1.0)
+
+        return run
+
+    monkeypatch.setattr(benchmark, "_backend", wrong)
+    assert benchmark.main(["scan", "--shapes", "tiny", "--repeats", "1"]) == 1
+    line = next(x for x in capsys.readouterr().out.splitlines() if " chunked " in x and "case" not in x)
+    assert "wrong: error" in line and "ms" not in line
+
+
+def test_unknown_shape() -> None:
+    with pytest.raises(ValueError, match="shape 'q' is unknown"):
+        benchmark.main(["scan", "--shapes", "q"])
+
+
+def test_a_network_whose_fast_scan_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medmamba_monai.networks.nets import MedMamba
+    from medmamba_monai.ops.backends import chunked
+
+    net, x = MedMamba(in_channels=1, num_classes=2, depths=(1,), dims=(8,)).eval(), torch.randn(1, 1, 32, 32)
+    assert benchmark.check_network(net, x) is None
+    if available_backends()["native"] is None:
+        scan = chunked.scan
+        monkeypatch.setattr(chunked, "scan", lambda *a: tuple(2 * y for y in scan(*a)))
+        found = benchmark.check_network(net, x)
+        assert found is not None and found.startswith("wrong: error")
