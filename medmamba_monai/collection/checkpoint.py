@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,49 +12,28 @@ from ignite.handlers import DiskSaver
 from monai.handlers.checkpoint_saver import CheckpointSaver
 from torch import nn
 
+from medmamba_monai import weights
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.savers import replacing
 
 __all__ = ["AtomicCheckpointSaver", "TrainingState", "load_weights"]
 
 
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"checkpoint {str(path)!r} does not exist: train the bundle or download it again")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(
-            f"checkpoint {str(path)!r} cannot be read, it is damaged or no torch file: get it again"
-        ) from error
-
-
 def load_weights(path: str | Path, networks: Iterable[nn.Module]) -> None:
-    """Loads one file of weights into every given network.
+    """Loads one file of weights into every given network; the authors' own checkpoints are taken too.
 
     Args:
-        path: a plain state dict, or a dict that holds one under ``model``.
+        path: see :func:`medmamba_monai.weights.load`.
         networks: networks of one architecture, wrapped by DistributedDataParallel or not.
 
     Raises:
         InputError: when the file is missing, damaged or belongs to another network.
     """
-    content = _read(Path(path))
-    state = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"checkpoint {str(path)!r} holds no state dict of tensors: give a file of weights")
     for network in networks:
-        target = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
-        own = target.state_dict()
-        odd = [
-            key for key in {**own, **state} if key not in own or key not in state or own[key].shape != state[key].shape
-        ]
-        if odd:
-            raise InputError(
-                f"checkpoint {str(path)!r} belongs to another network: {len(odd)} of {len(own)} entries are missing, "
-                f"unknown or of another shape, first {odd[0]!r}: build the network that the weights were saved from"
-            )
-        target.load_state_dict(state)
+        try:
+            weights.load(path, network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network)
+        except weights.WeightsError as error:
+            raise InputError(str(error)) from error
 
 
 class _WholeFile(DiskSaver):
@@ -158,7 +136,10 @@ class TrainingState:
             FileNotFoundError: when nothing was saved.
             ValueError: when the file is damaged or was saved by another configuration.
         """
-        state = _read(self.path)
+        try:
+            state = weights.read(self.path)
+        except weights.WeightsError as error:
+            raise InputError(str(error)) from error
         lost = [name for name in (*self.objects, "epoch", "best_metric") if name not in state]
         if lost:
             raise InputError(
