@@ -183,7 +183,7 @@ def _networks(image: Tensor, grey: Tensor) -> dict[str, tuple[Callable[[], nn.Mo
         for name in ("resnet50", "convnext_tiny", "swin_tiny_patch4_window7_224"):
             if image.shape[-1] == 224 or "swin" not in name:
                 found[f"timm {name}"] = (functools.partial(timm.create_model, name), image)
-    found["UMamba encoder 2D"] = (lambda: UMamba.from_variant("encoder_2d_abdomen"), grey)
+    found["UMamba bottleneck 2D"] = (lambda: UMamba.from_variant("bottleneck_2d_abdomen"), grey)
     found["MONAI SegResNet"] = (lambda: SegResNet(2, 64, 1, 14, blocks_down=(1, 2, 2, 4)), grey)
     found["MONAI UNet"] = (lambda: UNet(2, 1, 14, features, (2, 2, 2, 2), num_res_units=2), grey)
     return found
