@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # An exported graph must hold for lengths unknown at export: 16 doublings join 65536 chunks.
-_EXPORT_CHUNK = 32
+_EXPORT_CHUNK = 16
 _EXPORT_DOUBLINGS = 16
 
 
