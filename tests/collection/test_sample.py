@@ -16,6 +16,7 @@ import torch
 from medmamba_monai.__main__ import main
 from medmamba_monai.collection import sample
 from medmamba_monai.collection.checks import InputError
+from medmamba_monai.collection.locate import TEMPLATE_CENTRES
 
 AFFINE = np.array([[0.0, 0, -1, 30], [-1.2, 0, 0, 20], [0, 0.9, 0, -10], [0, 0, 0, 1]])  # stored as P, S, L
 
@@ -64,6 +65,24 @@ def test_own_crop(bundle: Path, image: Path, tmp_path: Path, capsys: pytest.Capt
     voxel = 1.2 * 0.9 / 1000
     want = [(labels == 1).sum() * voxel, (labels == 2).sum() * voxel, (labels > 0).sum() * voxel]
     assert [float(value) for value in row.split()[1:]] == pytest.approx(want, abs=0.006)
+
+
+def test_real_head_with_the_shipped_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    assert main(["sample", "hippocampus", "--output", str(output)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(("left ", "right "))]
+    assert [row[0] for row in rows] == ["left", "right"]
+    for side, anterior, posterior, total in rows:
+        assert float(anterior) + float(posterior) == pytest.approx(float(total), abs=0.011)
+        # published volumes of adult hippocampi lie between 2 and 5.5 ml
+        assert 2.0 < float(total) < 5.5, side
+    labels = nibabel.load(output / "whole_seg.nii.gz")
+    template = sample.template()
+    assert labels.shape == template.voxels.shape and np.allclose(labels.affine, template.affine)
+    places = nibabel.affines.apply_affine(labels.affine, np.argwhere(np.asarray(labels.dataobj) > 0))
+    for side, sign in (("left", -1), ("right", 1)):
+        middle = places[np.sign(places[:, 0]) == sign].mean(0)
+        assert np.abs(middle - TEMPLATE_CENTRES[side]).max() < 5, side
 
 
 def test_places_in_a_head(bundle: Path, tmp_path: Path) -> None:
