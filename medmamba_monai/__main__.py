@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("medmamba_monai.doctor", "tell what runs on this machine, what does not, and what to install"),
     "benchmark": ("medmamba_monai.benchmark", "time the scan or whole networks beside other packages"),
     "prepare": ("medmamba_monai.collection.prepare", "check a public data set and lay it out for a bundle"),
-    "prepare": ("medmamba_monai.collection.prepare", "lay out a public data set for training a bundle"),
+    "results": ("medmamba_monai.collection.results", "print the test results of the bundles beside their peers"),
     "sample": ("medmamba_monai.collection.sample", "segment the hippocampi of a real head, or of your own image"),
 }
 
