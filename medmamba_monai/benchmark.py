@@ -141,6 +141,8 @@ def check_scan(run: Callable[..., Tensor]) -> str | None:
 
 def network(size: int, repeats: int) -> list[Row]:
     """Time MedMamba and U-Mamba beside networks of about equal size, one image of size x size."""
+    if size < 128 or size % 32:
+        raise ValueError(f"size {size} does not fit all networks: use a multiple of 32 from 128 on")
     image, grey = torch.randn(1, 3, size, size), torch.randn(1, 1, size, size)
     case = f"{size} x {size}"
     rows, calls = [], []

@@ -46,9 +46,10 @@ def scan(
     A = A.to(work).reshape(groups, per_group, -1, 1)
 
     # Padded steps have delta 0: they keep the state and add nothing.
-    pad = (size - length % size) % size
-    if is_tracing():
-        pad = pad + size  # never a single chunk: a graph recorded with several would not hold for one
+    # While tracing there is never a single chunk (a graph recorded with several would not hold for one), and their
+    # number is a plain expression: symbolic sizes are what exports spend their time on.
+    chunks = length // size + 2 if is_tracing() else -(-length // size)
+    pad = chunks * size - length
     delta_c = _split(delta.reshape(batch, groups, per_group, 1, length), pad, size)
     input_c = _split((delta * u_).reshape(batch, groups, per_group, 1, length), pad, size)
     B_c = _split_map(B.to(work), pad, size)
