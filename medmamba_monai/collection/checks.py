@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def or_stop(action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         sentence = _sentence(error)
         if sentence is None:
             raise
+        print(file=sys.stderr)  # a progress bar may have left its line open
         raise SystemExit(f"error: {sentence}") from None
 
 

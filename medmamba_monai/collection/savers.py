@@ -40,10 +40,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0][:120]
         raise InputError(
-            f"cannot save {path} ({error.strerror or error}): free disk space or choose another folder; "
-            "nothing half-written was left"
+            f"cannot save {path} ({reason}): free disk space or choose another folder; nothing half-written was left"
         ) from error
     finally:
         if temporary.exists():
