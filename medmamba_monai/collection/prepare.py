@@ -6,20 +6,16 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from medmamba_monai.collection.checks import InputError, check_items
-from medmamba_monai.collection.datasets import SECTIONS, Item, breast_ultrasound, hippocampus
+from medmamba_monai.collection.datasets import SECTIONS, SETS
 from medmamba_monai.collection.savers import replacing
 
-__all__ = ["SETS", "main", "prepare"]
+__all__ = ["main", "prepare"]
 
-Reader = Callable[[str | Path, str, str | Path], list[Item]]
-SETS: dict[str, tuple[Reader, int, tuple[int, ...]]] = {
-    "hippocampus": (hippocampus, 3, (1,)),
-    "breast_ultrasound": (breast_ultrasound, 2, (1, 2, 3, 4)),
-}
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -34,9 +30,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("set", choices=list(SETS), help="name of the data set")
     parser.add_argument("source", help="folder of the download")
     parser.add_argument("dest", help="new folder")
-    parser.add_argument("--splits", required=True, help="split list of the bundle: BUNDLE/configs/splits.json")
+    parser.add_argument("--splits", help="split list, when not the one of the bundle: BUNDLE/configs/splits.json")
     options = parser.parse_args(argv)
-    counts = prepare(options.set, options.source, options.dest, options.splits)
+    splits = options.splits or BUNDLES / SETS[options.set].bundle / "configs" / "splits.json"
+    counts = prepare(options.set, options.source, options.dest, splits)
     print(f"{options.dest}: " + ", ".join(f"{count} {section}" for section, count in counts.items()))
     return 0
 
@@ -45,7 +42,7 @@ def prepare(name: str, source: str | Path, dest: str | Path, split_file: str | P
     """Copies a public data set into the layout ``images/``, ``labels/``, ``splits.json``, after checking every file.
 
     Args:
-        name: ``hippocampus`` or ``breast_ultrasound``.
+        name: a name of ``datasets.SETS``.
         source: folder of the download, in a layout that the reader of the set knows.
         dest: new or empty folder.
         split_file: split list of the bundle, ``configs/splits.json``.
@@ -61,10 +58,10 @@ def prepare(name: str, source: str | Path, dest: str | Path, split_file: str | P
     folder = Path(dest).expanduser()
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{str(dest)!r} is not empty: give a new folder")
-    reader, spatial_dims, channels = SETS[name]
-    split = {section: reader(source, section, split_file) for section in SECTIONS}
+    data = SETS[name]
+    split = {section: data.reader(source, section, split_file) for section in SECTIONS}
     for items in split.values():
-        check_items(items, spatial_dims, channels)
+        check_items(items, data.spatial_dims, data.channels)
     for item in (item for items in split.values() for item in items):
         for key, part in (("image", "images"), ("label", "labels")):
             if isinstance(item[key], str):

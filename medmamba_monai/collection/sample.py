@@ -289,7 +289,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", metavar="FOLDER", help=f"the bundle (default: bundles/{BUNDLE} of the clone)")
     for side in SIDES:
         parser.add_argument(
-            f"--{side}", nargs=3, type=float, metavar=("X", "Y", "Z"),
+            f"--{side}",
+            nargs=3,
+            type=float,
+            metavar=("X", "Y", "Z"),
             help=f"middle of the {side} hippocampus, world millimetres (default: found by itself)",
         )
     return parser

@@ -13,10 +13,9 @@ from medmamba_monai.collection.datasets import (
     balanced_weights,
     breast_ultrasound,
     hippocampus,
-    hippocampus_subject,
     input_files,
-    split_hippocampus,
 )
+from medmamba_monai.collection.datasets.hippocampus import hippocampus_subject, split_hippocampus
 
 ROOT = Path(__file__).resolve().parents[2]
 HIPPOCAMPUS = ROOT / "bundles" / "umamba_hippocampus_mr_segmentation" / "configs" / "splits.json"

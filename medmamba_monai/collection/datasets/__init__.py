@@ -1,0 +1,25 @@
+"""Readers for the data layouts that the bundles accept: one module a data set; each returns a MONAI datalist."""
+
+from __future__ import annotations
+
+from medmamba_monai.collection.datasets.breast_ultrasound import BREAST_CLASSES, breast_ultrasound
+from medmamba_monai.collection.datasets.common import SECTIONS, DataSet, Item, balanced_weights, input_files
+from medmamba_monai.collection.datasets.hippocampus import hippocampus
+
+__all__ = [
+    "BREAST_CLASSES",
+    "SECTIONS",
+    "SETS",
+    "DataSet",
+    "Item",
+    "balanced_weights",
+    "breast_ultrasound",
+    "hippocampus",
+    "input_files",
+]
+
+# the name for ``prepare`` -> its data set
+SETS: dict[str, DataSet] = {
+    "breast_ultrasound": DataSet(breast_ultrasound, 2, (1, 2, 3, 4), "medmamba_breast_ultrasound_classification"),
+    "hippocampus": DataSet(hippocampus, 3, (1,), "umamba_hippocampus_mr_segmentation"),
+}

@@ -1,0 +1,135 @@
+"""What the readers of all data sets share: folders, split lists, file names, sampling weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medmamba_monai.collection.checks import InputError
+
+SECTIONS = ("train", "val", "test")
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+Item = dict[str, object]
+Reader = Callable[[str | Path, str, str | Path], list[Item]]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that a bundle trains on.
+
+    Args:
+        reader: lists one section; called with the folder, the section and the split file.
+        spatial_dims: 2 for pictures, 3 for volumes.
+        channels: the channel counts of its images.
+        bundle: the bundle whose split list is the default.
+    """
+
+    reader: Reader
+    spatial_dims: int
+    channels: tuple[int, ...]
+    bundle: str
+
+
+def open_folder(path: str | Path, what: str) -> Path:
+    """Returns a folder that must exist; ``what`` is the argument's name for the error.
+
+    Raises:
+        InputError: when there is no such folder.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{what} {str(path)!r} is not a folder: give the folder that holds the data")
+    return folder
+
+
+def read_split(file: str | Path) -> dict[str, list[str]]:
+    """Reads the case names of train, val and test.
+
+    Raises:
+        InputError: when the file or one of its lists is missing.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"the split list {str(file)!r} does not exist: restore the bundle's configs/splits.json")
+    with path.open(encoding="utf-8") as stream:
+        split = json.load(stream)
+    missing = [section for section in SECTIONS if not isinstance(split.get(section), list)]
+    if missing:
+        raise InputError(f"the split list {str(file)!r} has no list named {missing[0]!r}: it needs train, val and test")
+    return {section: list(split[section]) for section in SECTIONS}
+
+
+def groups_of(file: str | Path) -> dict[str, str]:
+    """Reads the group of each case (``groups`` in a split file); cases that must not be parted share one."""
+    with Path(file).open(encoding="utf-8") as stream:
+        found: dict[str, object] = json.load(stream).get("groups", {})
+    return {case: str(group) for case, group in found.items()}
+
+
+def stems(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """Maps a case name to its file; hidden files (the ``._`` ones of macOS archives too) are skipped."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = next((s for s in suffixes if path.name.lower().endswith(s)), None)
+        if suffix is not None and not path.name.startswith("."):
+            found[path.name[: -len(suffix)]] = path
+    return found
+
+
+def section_of(split: dict[str, list[str]], section: str, dataset_dir: str | Path) -> list[str]:
+    """Returns the cases of one section.
+
+    Raises:
+        InputError: for an unknown section, or when it has no case.
+    """
+    if section not in split:
+        raise InputError(f"section {section!r} is unknown: use one of {', '.join(SECTIONS)}")
+    if not split[section]:
+        raise InputError(f"dataset_dir {str(dataset_dir)!r} holds no case of the {section} list: check the case names")
+    return split[section]
+
+
+def input_files(image: str | Path, dataset_dir: str | Path) -> list[Item]:
+    """Lists what inference shall read: one image, or every image of a folder.
+
+    A folder of DICOM slices counts as one image.
+
+    Args:
+        image: one file or DICOM folder; empty to read ``dataset_dir``.
+        dataset_dir: folder with images, or with a subfolder ``images`` or ``imagesTs``.
+
+    Raises:
+        InputError: when nothing readable is there.
+    """
+    if str(image):
+        path = Path(image).expanduser()
+        if not path.exists():
+            raise InputError(f"image {str(image)!r} does not exist: check the path")
+        return [{"image": str(path), "case": _case(path)}]
+    root = open_folder(dataset_dir, "dataset_dir")
+    folder = next((root / name for name in ("imagesTs", "images") if (root / name).is_dir()), root)
+    found = stems(folder, sorted(IMAGE_SUFFIXES, key=len, reverse=True))
+    if not found:
+        raise InputError(f"{str(folder)!r} holds no image: known endings are {', '.join(IMAGE_SUFFIXES)}")
+    return [{"image": str(path), "case": name} for name, path in found.items()]
+
+
+def _case(path: Path) -> str:
+    suffix = next((s for s in sorted(IMAGE_SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)), "")
+    return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+
+
+def balanced_weights(items: Iterable[Item]) -> list[float]:
+    """Gives every item a weight so that each class is drawn equally often.
+
+    Args:
+        items: datalist with a class number under ``label``.
+
+    Example:
+        >>> balanced_weights([{"label": 0}, {"label": 0}, {"label": 1}])
+        [0.5, 0.5, 1.0]
+    """
+    labels = [item["label"] for item in items]
+    return [1.0 / labels.count(label) for label in labels]
