@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["area_under_curve", "bootstrap_interval"]
+__all__ = ["area_under_curve", "bootstrap_interval", "brier_score"]
 
 Statistic = Callable[[NDArray[np.int64]], float]
 
@@ -26,8 +26,25 @@ def area_under_curve(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -
         >>> area_under_curve(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
         0.75
     """
-    above = scores[positive][:, None] - scores[~positive][None, :]
-    return float(np.mean(np.sign(above) / 2 + 0.5)) if above.size else float("nan")
+    above, below = scores[positive], np.sort(scores[~positive])
+    if not (above.size and below.size):
+        return float("nan")
+    lower, not_higher = (np.searchsorted(below, above, side) for side in ("left", "right"))
+    return float(np.mean(lower + not_higher) / (2 * below.size))
+
+
+def brier_score(chances: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+    """Brier score: the mean squared distance of the probabilities from what was true; 0 is perfect.
+
+    Args:
+        chances: probabilities (cases, classes); the sum over the classes is taken.
+        truth: which class is the true one (cases, classes).
+
+    Example:
+        >>> brier_score(np.array([[0.8, 0.2], [0.5, 0.5]]), np.array([[True, False], [True, False]]))
+        0.29
+    """
+    return float(np.square(chances - truth).sum(1).mean())
 
 
 def bootstrap_interval(
