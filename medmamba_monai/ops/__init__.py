@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from medmamba_monai.ops.backends import available_backends
-from medmamba_monai.ops.causal_conv1d import causal_conv1d
+from medmamba_monai.ops.causal_conv1d import causal_conv1d, causal_conv1d_step
 from medmamba_monai.ops.grid_scan import grid_selective_scan
 from medmamba_monai.ops.scan_order import ScanOrder, scan_order
 from medmamba_monai.ops.selective_scan import bidirectional_selective_scan, selective_scan
+from medmamba_monai.ops.state_space_dual import scalar_decay_scan, state_space_dual
 
 __all__ = [
     "ScanOrder",
     "available_backends",
     "bidirectional_selective_scan",
     "causal_conv1d",
+    "causal_conv1d_step",
     "grid_selective_scan",
+    "scalar_decay_scan",
     "scan_order",
     "selective_scan",
+    "state_space_dual",
 ]

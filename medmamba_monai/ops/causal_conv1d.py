@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -46,3 +47,33 @@ def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = None, activat
     padded = F.pad(x, (taps - 1, 0)).unsqueeze(2)
     y = F.conv2d(padded, weight.reshape(channels, 1, 1, taps), bias, groups=channels).squeeze(2)
     return y if activation is None else F.silu(y)
+
+
+def causal_conv1d_step(
+    x: Tensor, past: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Convolve one step of a stream and return (output, the inputs the next step looks back on).
+
+    Args:
+        x: input of this step.
+        past: the inputs of the K - 1 steps before, zeros at the start.
+        weight: one filter of K taps a channel; the last tap meets the present step.
+        bias: one offset a channel, or None.
+        activation: None, "silu" or "swish" (the same function).
+
+    Shape:
+        x (B, D), past (B, D, K - 1), weight (D, K), bias (D); returns (B, D) and (B, D, K - 1).
+
+    Raises:
+        ValueError: when a shape or the activation's name does not fit.
+
+    Example:
+        >>> y, past = causal_conv1d_step(torch.tensor([[3.0]]), torch.tensor([[[2.0]]]), torch.tensor([[10.0, 1.0]]))
+        >>> y.item(), past.item()
+        (23.0, 3.0)
+    """
+    window = torch.cat((past.to(x.dtype), x.unsqueeze(-1)), -1)
+    if window.shape[-1] != weight.shape[1]:
+        raise ValueError(f"past has {past.shape[-1]} steps: a filter of {weight.shape[1]} taps looks back on one fewer")
+    y = causal_conv1d(window, weight, bias, activation)[..., -1]
+    return y, window[..., 1:]

@@ -1,8 +1,8 @@
 """The scan of Mamba-2: one decay a head, computed in chunks by matrix products (state-space duality, SSD).
 
-Letters follow Mamba-2 (arXiv 2405.21060): x input, dt step size, A decay, B and C input and output maps, D skip, z gate;
-B is the batch size in shapes, L the length, H the heads, P the channels of a head, N the state size, G the groups of
-heads that share B and C, R the rank (inputs and outputs a step, 1 but for Mamba-3's MIMO form).
+Letters follow Mamba-2 (arXiv 2405.21060): x input, dt step size, A decay, B and C input and output maps, D skip, z
+gate; B is the batch size in shapes, L the length, H the heads, P the channels of a head, N the state size, G the groups
+of heads that share B and C, R the rank (inputs and outputs a step, 1 but for the MIMO form of Mamba-3).
 """
 
 from __future__ import annotations
@@ -79,9 +79,7 @@ def state_space_dual(
         if dt_limit is not None:
             dt = dt.clamp(*dt_limit)
         x_ = x.to(work)
-        y, state = scalar_decay_scan(
-            x_ * dt.unsqueeze(-1), dt * A.to(work), B, C, initial_state, chunk_size=chunk_size
-        )
+        y, state = scalar_decay_scan(x_ * dt.unsqueeze(-1), dt * A.to(work), B, C, initial_state, chunk_size=chunk_size)
         if D is not None:
             y = y + x_ * (D.to(work).unsqueeze(-1) if D.dim() == 1 else D.to(work))
         if z is not None:
