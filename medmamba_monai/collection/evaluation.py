@@ -1,136 +1,24 @@
-"""Handlers that write what an evaluation found: a table by case and the metrics with bootstrap intervals."""
+"""Handlers that write what an evaluation of classes found: segmentation and classification."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from numpy.typing import NDArray
+from torch import Tensor
 
-from medmamba_monai.collection.savers import replacing
-from medmamba_monai.collection.statistics import area_under_curve, bootstrap_interval, brier_score
+from medmamba_monai.collection.drawing import Picture, draw_chances
+from medmamba_monai.collection.reports import Columns, Metric, OutlineReport, Report, Row, mean_of
+from medmamba_monai.collection.statistics import area_under_curve, brier_score
 
-__all__ = ["ClassificationReport", "Report", "SegmentationReport"]
-
-Row = dict[str, Any]
-Columns = dict[str, NDArray[Any]]
-Metric = Callable[[Columns], float]
+__all__ = ["ClassificationReport", "SegmentationReport"]
 
 
-class Report:
-    """Collects rows, one a case, and writes ``metrics.csv`` and ``metrics.json`` when the evaluation ends.
-
-    Items carry ``case``, ``group`` (cases that were not parted) and, where the data have several, ``site``: the main
-    metrics are then given for each site too, called ``<metric>_<site>``.
-
-    Args:
-        output_dir: folder to write to.
-        classes: names of the classes.
-        unit: what the item's ``group`` is, for the text of the interval.
-    """
-
-    def __init__(self, output_dir: str | Path, classes: Sequence[str], unit: str) -> None:
-        self.folder = Path(output_dir)
-        self.classes = tuple(classes)
-        self.unit = unit
-        self.rows: list[Row] = []
-
-    def attach(self, engine: Engine) -> None:
-        """Listens to an evaluator.
-
-        Args:
-            engine: the evaluator.
-        """
-        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
-
-    def _begin(self, engine: Engine) -> None:
-        self.rows = []
-
-    def _collect(self, engine: Engine) -> None:
-        state: Any = engine.state
-        for item, output in zip(state.batch, state.output, strict=True):
-            row: Row = {"case": item["case"], "group": item["group"]}
-            if "site" in item:
-                row["site"] = item["site"]
-            self.rows.append(row | self._row(item, output))
-
-    def _row(self, item: Row, output: Row) -> Row:
-        """What is known of one case when it was predicted."""
-        raise NotImplementedError
-
-    def _metrics(self) -> dict[str, Metric]:
-        """Every metric of the report; the functions take the columns of the drawn cases."""
-        raise NotImplementedError
-
-    def _by_site(self) -> list[str]:
-        """Names of the metrics that are given for each site too."""
-        raise NotImplementedError
-
-    def _finish(self, engine: Engine) -> None:
-        """Completes the rows with what is known at the end only."""
-
-    def _write(self, engine: Engine) -> None:
-        self._finish(engine)
-        with (
-            replacing(self.folder / "metrics.csv") as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as stream,
-        ):
-            writer = csv.DictWriter(stream, list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
-        columns = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
-        metrics = self._metrics()
-        sites = sorted(set(columns["site"].tolist())) if "site" in columns else []
-        if len(sites) > 1:
-            metrics |= {f"{n}_{site}": at_site(metrics[n], site) for n in self._by_site() for site in sites}
-        groups = columns["group"].tolist()
-        summary: dict[str, Any] = {
-            "cases": len(self.rows),
-            "groups": len(set(groups)),
-            "interval": f"95 %, bootstrap over {self.unit}, 2000 draws, seed 0",
-            "metrics": {name: _entry(metric, columns, groups) for name, metric in metrics.items()},
-        }
-        with replacing(self.folder / "metrics.json") as temporary:
-            Path(temporary).write_text(json.dumps(summary, indent=4) + "\n", encoding="utf-8")
-
-
-def at_site(metric: Metric, site: str) -> Metric:
-    """Returns the metric of the cases of one site; NaN where none was drawn."""
-
-    def value(columns: Columns) -> float:
-        here = columns["site"] == site
-        return metric({name: column[here] for name, column in columns.items()}) if here.any() else float("nan")
-
-    return value
-
-
-def mean_of(names: Sequence[str]) -> Metric:
-    """Returns the mean of the finite numbers of some columns."""
-
-    def value(columns: Columns) -> float:
-        numbers = np.concatenate([columns[name] for name in names]).astype(np.float64)
-        numbers = numbers[np.isfinite(numbers)]
-        return float(numbers.mean()) if numbers.size else float("nan")
-
-    return value
-
-
-def _entry(metric: Metric, columns: Columns, groups: list[Any]) -> dict[str, float | None]:
-    value = metric(columns)
-    if not np.isfinite(value):
-        return {"value": None, "low": None, "high": None}
-    low, high = bootstrap_interval(lambda cases: metric({n: c[cases] for n, c in columns.items()}), groups)
-    return {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
-
-
-class SegmentationReport(Report):
+class SegmentationReport(OutlineReport):
     """Writes every metric of the evaluator by case and class, and the means.
 
     With an item's ``site`` the mean of the first metric is given by site too: ``dice_mean_<site>``.
@@ -146,6 +34,7 @@ class SegmentationReport(Report):
         self.measures: list[str] = []
 
     def _row(self, item: Row, output: Row) -> Row:
+        self._keep(item, _map_of(output["pred"]), _map_of(output["label"]))
         return {}
 
     def _finish(self, engine: Engine) -> None:
@@ -167,6 +56,21 @@ class SegmentationReport(Report):
 
     def _by_site(self) -> list[str]:
         return [f"{self.measures[0]}_mean"]
+
+    def _scores(self, columns: Columns) -> NDArray[np.float64]:
+        found = np.stack([columns[f"{self.measures[0]}_{name}"] for name in self.classes]).astype(np.float64)
+        finite = np.isfinite(found)
+        mean: NDArray[np.float64] = np.where(finite, found, 0).sum(0) / np.where(finite.any(0), finite.sum(0), np.nan)
+        return mean
+
+    def _caption(self, row: Row) -> str:
+        measure = self.measures[0]
+        return f"{row['case']}, {measure} " + ", ".join(f"{n} {row[f'{measure}_{n}']:.2f}" for n in self.classes)
+
+
+def _map_of(channels: Tensor) -> Tensor:
+    """Class numbers (1, *S) of a map of classes, or of one channel a class."""
+    return channels.argmax(0, keepdim=True) if channels.shape[0] > 1 else channels
 
 
 class ClassificationReport(Report):
@@ -208,6 +112,18 @@ class ClassificationReport(Report):
 
     def _by_site(self) -> list[str]:
         return ["auc", "sensitivity", "specificity"] if len(self.classes) == 2 else ["auc_macro"]
+
+    def _scores(self, columns: Columns) -> NDArray[np.float64]:
+        return np.array([row[row["label"]] for row in self.rows])
+
+    def _picture(self, engine: Engine, number: int) -> Picture:
+        source: Any = engine
+        row = self.rows[number]
+        image = source.data_loader.dataset[number]["image"]
+        return draw_chances(image, {name: row[name] for name in self.classes}, truth=row["label"])
+
+    def _caption(self, row: Row) -> str:
+        return f"{row['case']}, {row['label']}, called {row['predicted']} (probability {row[row['predicted']]:.2f})"
 
     def _brier(self, columns: Columns) -> float:
         # of two classes the positive one alone is counted, as is usual

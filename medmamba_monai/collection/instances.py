@@ -10,7 +10,7 @@ import torch
 from monai.metrics import compute_panoptic_quality
 from numpy.typing import NDArray
 
-from medmamba_monai.collection.evaluation import Columns, Metric, Report, Row, mean_of
+from medmamba_monai.collection.reports import Columns, Metric, OutlineReport, Row, mean_of
 
 __all__ = ["InstanceReport", "aggregated_jaccard", "instance_metrics", "matched", "pairwise_iou"]
 
@@ -18,7 +18,7 @@ THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 Labels = NDArray[np.integer[Any]]
 
 
-class InstanceReport(Report):
+class InstanceReport(OutlineReport):
     """Writes F1, average precision, AJI and panoptic quality of instance maps, by image, and their means.
 
     Metrics: ``f1`` and ``precision``, ``recall`` at an IoU above 0.5 (means over images), ``f1_pooled`` (objects of
@@ -37,7 +37,9 @@ class InstanceReport(Report):
         self.keys = (pred, label)
 
     def _row(self, item: Row, output: Row) -> Row:
-        found, reference = (np.asarray(torch.as_tensor(output[key]).cpu())[0].astype(np.int64) for key in self.keys)
+        maps = [output[key] for key in self.keys]
+        self._keep(item, *maps)
+        found, reference = (torch.as_tensor(label).cpu().numpy()[0].astype(np.int64) for label in maps)
         return instance_metrics(found, reference)
 
     def _metrics(self) -> dict[str, Metric]:
@@ -46,6 +48,12 @@ class InstanceReport(Report):
 
     def _by_site(self) -> list[str]:
         return ["f1", "aji"]
+
+    def _scores(self, columns: Columns) -> NDArray[np.float64]:
+        return columns["f1"].astype(np.float64)
+
+    def _caption(self, row: Row) -> str:
+        return f"{row['case']}, F1 {row['f1']:.2f}: {row['tp']} found, {row['fp']} extra, {row['fn']} missed"
 
 
 def _pooled(columns: Columns) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,12 @@ import torch
 from ignite.engine import Engine, Events
 from monai.config.type_definitions import KeysCollection
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms.spatial.array import Orientation
 from monai.transforms.transform import MapTransform
-from numpy.typing import NDArray
 
+from medmamba_monai.collection.drawing import draw_chances, draw_outlines, save_picture
 from medmamba_monai.collection.savers import replacing
 
-__all__ = ["OverlaySaverd", "ProbabilityWriter", "VolumeReportd", "draw_contours"]
-
-COLOURS = ((230, 60, 50), (40, 190, 220), (240, 200, 40), (90, 200, 90), (200, 100, 220))
+__all__ = ["OverlaySaverd", "ProbabilityWriter", "VolumeReportd"]
 
 
 class VolumeReportd(MapTransform):
@@ -70,16 +66,16 @@ def volumes(label: MetaTensor, names: Sequence[str]) -> dict[str, float]:
 
 
 class OverlaySaverd(MapTransform):
-    """Draws the outlines of a segmentation on its image, as three planes through the largest parts, in one PNG.
+    """Draws the outlines of a segmentation on its image, a picture or three planes of a volume, into one PNG.
 
     Args:
-        keys: keys of label maps (1, W, H, D).
-        image_key: key of the image on the same grid.
+        keys: keys of label maps (1, *S), of classes or instances.
+        image_key: key of the image (C, *S) on the same grid, a picture or a volume.
         output_dir: folder for ``<case>_overlay.png``.
-        scale: picture elements a voxel.
+        scale: picture elements a voxel; chosen by the size of the image when left out.
     """
 
-    def __init__(self, keys: KeysCollection, image_key: str, output_dir: str | Path, scale: int = 5) -> None:
+    def __init__(self, keys: KeysCollection, image_key: str, output_dir: str | Path, scale: int | None = None) -> None:
         super().__init__(keys)
         self.image_key = image_key
         self.folder = Path(output_dir)
@@ -87,62 +83,10 @@ class OverlaySaverd(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
-        turn = Orientation(axcodes="RAS", labels=None)
         for key in self.key_iterator(item):
-            image, label = (np.asarray(turn(item[name]).cpu())[0] for name in (self.image_key, key))
-            planes = [_plane(image, label, axis, self.scale) for axis in range(3)]
-            save_picture(_beside(planes), self.folder / f"{item['case']}_overlay.png")
+            picture = draw_outlines(item[self.image_key], {"": item[key]}, self.scale)
+            save_picture(picture, self.folder / f"{item['case']}_overlay.png")
         return item
-
-
-def _plane(image: NDArray[Any], label: NDArray[Any], axis: int, scale: int) -> NDArray[np.uint8]:
-    inside = (label > 0).sum(axis=tuple(i for i in range(3) if i != axis))
-    place = int(inside.argmax()) if inside.any() else label.shape[axis] // 2
-    # the second axis of a plane points up in a picture, whose rows run down
-    cut = [np.take(volume, place, axis=axis).T[::-1] for volume in (image, label)]
-    return draw_contours(cut[0], cut[1], scale)
-
-
-def draw_contours(image: NDArray[Any], label: NDArray[Any], scale: int) -> NDArray[np.uint8]:
-    """Returns an enlarged grey picture with the outlines of a label map in colour.
-
-    Args:
-        image: picture (rows, columns).
-        label: class numbers of the same shape.
-        scale: picture elements a pixel.
-
-    Example:
-        >>> draw_contours(np.zeros((4, 5)), np.ones((4, 5)), 3).shape
-        (12, 15, 3)
-    """
-    low, high = np.percentile(image, [0.5, 99.5])
-    grey = (np.clip((image - low) / max(float(high - low), 1e-6), 0, 1) * 255).astype(np.uint8)
-    picture = np.repeat(np.repeat(np.stack([grey] * 3, -1), scale, 0), scale, 1)
-    large = np.repeat(np.repeat(label, scale, 0), scale, 1)
-    for number in range(1, int(label.max()) + 1):
-        inside = np.pad(large == number, 1)
-        core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-        picture[inside[1:-1, 1:-1] & ~core] = COLOURS[(number - 1) % len(COLOURS)]
-    return picture
-
-
-def _beside(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    height = max(picture.shape[0] for picture in pictures)
-    parts = [np.pad(picture, ((0, height - picture.shape[0]), (0, 6), (0, 0))) for picture in pictures]
-    return np.concatenate(parts, axis=1)
-
-
-def save_picture(picture: NDArray[np.uint8], path: str | os.PathLike[str]) -> None:
-    """Writes a PNG file, whole or not at all.
-
-    Args:
-        picture: (rows, columns, 3).
-        path: file to write.
-    """
-    from PIL import Image
-
-    with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 class ProbabilityWriter:
@@ -182,7 +126,7 @@ class ProbabilityWriter:
             print(f"{item['case']}: {best} (" + ", ".join(f"{n} {c:.3f}" for n, c in named.items()) + ")", flush=True)
             self.rows.append({"case": item["case"], "predicted": best, **named})
             if self.overlay:
-                self._draw(item, chances)
+                save_picture(draw_chances(item["image"], named), self.folder / f"{item['case']}_overlay.png")
 
     def _write(self, engine: Engine) -> None:
         with (
@@ -192,17 +136,3 @@ class ProbabilityWriter:
             writer = csv.DictWriter(stream, ["case", "predicted", *self.classes])
             writer.writeheader()
             writer.writerows(self.rows)
-
-    def _draw(self, item: Mapping[str, Any], chances: list[float]) -> None:
-        from PIL import Image, ImageDraw
-
-        image = np.asarray(item["image"].cpu())[0].T
-        picture = Image.fromarray(draw_contours(image, np.zeros(image.shape), 1)).resize((320, 320))
-        panel = Image.new("RGB", (320, 320 + 22 * len(chances)))
-        panel.paste(picture)
-        brush = ImageDraw.Draw(panel)
-        for row, (name, chance) in enumerate(zip(self.classes, chances, strict=True)):
-            top = 322 + 22 * row
-            brush.rectangle((100, top + 2, 100 + round(200 * chance), top + 16), fill=COLOURS[row % len(COLOURS)])
-            brush.text((4, top + 2), f"{name} {chance:.2f}", fill=(255, 255, 255))
-        save_picture(np.asarray(panel), self.folder / f"{item['case']}_overlay.png")

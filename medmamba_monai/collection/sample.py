@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,6 @@ from numpy.typing import NDArray
 from medmamba_monai.collection.checks import InputError, check_image, check_output_dir
 from medmamba_monai.collection.locate import SIDES, Point, find_hippocampi
 from medmamba_monai.extras import missing_sentence
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 BUNDLE = "umamba_hippocampus_mr_segmentation"
 CROP = (36.0, 50.0, 36.0)  # millimetres to the right, front and top: the framing that the network was trained on
@@ -215,48 +212,25 @@ def _picture(head: Head, names: Sequence[str], work: Path) -> None:
     """The bundle's pictures under one another, and for a whole head a coronal plane of it, into overlay.png."""
     from PIL import Image
 
-    rows = [_captioned(Image.open(work / f"{name}_overlay.png").convert("RGB"), name) for name in names]
-    panels = [_stacked(rows)]
+    from medmamba_monai.collection.drawing import beside, captioned, save_picture, stacked
+
+    rows = [captioned(np.asarray(Image.open(work / f"{name}_overlay.png").convert("RGB")), name) for name in names]
+    panels = [stacked(rows)]
     if names != [CUT_OUT]:
-        panels.insert(0, _captioned(_coronal(head, work), "coronal, the patient's left is on the left"))
-    width, height = sum(panel.width for panel in panels), max(panel.height for panel in panels)
-    picture, place = Image.new("RGB", (width, height)), 0
-    for panel in panels:
-        picture.paste(panel, (place, 0))
-        place += panel.width
-    picture.save(work / "overlay.png")
+        panels.insert(0, captioned(_coronal(head, work), "coronal, the patient's left is on the left"))
+    save_picture(beside(panels), work / "overlay.png")
 
 
-def _coronal(head: Head, work: Path) -> Image.Image:
+def _coronal(head: Head, work: Path) -> NDArray[np.uint8]:
     import nibabel
-    from PIL import Image
 
-    from medmamba_monai.collection.outputs import draw_contours
+    from medmamba_monai.collection.drawing import draw_contours
 
     upright = nibabel.as_closest_canonical
     labels = np.asarray(upright(nibabel.load(work / "whole_seg.nii.gz")).dataobj)
     voxels = upright(nibabel.Nifti1Image(head.voxels, head.affine)).get_fdata()
     place = int((labels > 0).sum((0, 2)).argmax())
-    return Image.fromarray(draw_contours(voxels[:, place].T[::-1], labels[:, place].T[::-1], 3))
-
-
-def _stacked(rows: Sequence[Image.Image]) -> Image.Image:
-    from PIL import Image
-
-    picture, place = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows))), 0
-    for row in rows:
-        picture.paste(row, (0, place))
-        place += row.height
-    return picture
-
-
-def _captioned(panel: Image.Image, caption: str) -> Image.Image:
-    from PIL import Image, ImageDraw
-
-    picture = Image.new("RGB", (panel.width + 6, panel.height + 16))
-    picture.paste(panel, (0, 16))
-    ImageDraw.Draw(picture).text((4, 2), caption, fill=(255, 255, 255))
-    return picture
+    return draw_contours(voxels[:, place].T[::-1], labels[:, place].T[::-1], 3)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["area_under_curve", "bootstrap_interval", "brier_score"]
+__all__ = ["area_under_curve", "bootstrap_intervals", "brier_score"]
 
-Statistic = Callable[[NDArray[np.int64]], float]
+Statistics = Callable[[NDArray[np.int64]], Sequence[float]]
 
 
 def area_under_curve(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
@@ -47,23 +47,26 @@ def brier_score(chances: NDArray[np.float64], truth: NDArray[np.bool_]) -> float
     return float(np.square(chances - truth).sum(1).mean())
 
 
-def bootstrap_interval(
-    statistic: Statistic, groups: Sequence[Hashable], samples: int = 2000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval of a statistic when whole groups of cases are drawn anew.
+def bootstrap_intervals(
+    statistics: Statistics, groups: Sequence[Hashable], samples: int = 2000, level: float = 0.95, seed: int = 0
+) -> list[tuple[float, float]]:
+    """Percentile intervals of one or more statistics when whole groups of cases are drawn anew.
 
     Args:
-        statistic: takes the numbers of the drawn cases and returns the value; NaN leaves the draw out.
+        statistics: takes the numbers of the drawn cases and returns the values; a NaN leaves the draw out.
         groups: group of each case, such as its subject.
         samples: number of draws.
         level: share of the draws inside the interval.
         seed: seed of the draws.
 
+    Returns:
+        Lower and upper end for each value; NaN where no draw gave one.
+
     Raises:
-        ValueError: without cases, or when no draw gives a value.
+        ValueError: without cases.
 
     Example:
-        >>> low, high = bootstrap_interval(lambda cases: float(np.mean(cases)), [1, 2, 3, 4])
+        >>> [(low, high)] = bootstrap_intervals(lambda cases: [float(np.mean(cases))], [1, 2, 3, 4])
         >>> low < 1.5 < high
         True
     """
@@ -74,12 +77,17 @@ def bootstrap_interval(
         members.setdefault(group, []).append(case)
     cases = [np.array(found, dtype=np.int64) for found in members.values()]
     generator = np.random.default_rng(seed)
-    values = [
-        statistic(np.concatenate([cases[i] for i in generator.integers(0, len(cases), len(cases))]))
-        for _ in range(samples)
-    ]
-    finite = [value for value in values if np.isfinite(value)]
-    if not finite:
-        raise ValueError("no draw gave a value: the cases hold one class only")
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    values = np.array(
+        [
+            statistics(np.concatenate([cases[i] for i in generator.integers(0, len(cases), len(cases))]))
+            for _ in range(samples)
+        ]
+    )
+    return [_percentiles(column[np.isfinite(column)], level) for column in values.T]
+
+
+def _percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
+    if not values.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -16,8 +16,8 @@ from PIL import Image
 
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.history import TrainingHistory, draw_curves
-from medmamba_monai.collection.outputs import OverlaySaverd, ProbabilityWriter, VolumeReportd, draw_contours
-from medmamba_monai.collection.pictures import GreyPictured
+from medmamba_monai.collection.outputs import OverlaySaverd, ProbabilityWriter, VolumeReportd
+from medmamba_monai.collection.pictures import ColourPictured, GreyPictured
 
 
 def label_map(affine: np.ndarray) -> MetaTensor:
@@ -40,16 +40,6 @@ def test_volumes_count_in_millilitres_whatever_the_axes(tmp_path: Path, capsys: 
     assert "a: anterior 0.072 ml, posterior 0.036 ml, total 0.108 ml" in capsys.readouterr().out
 
 
-def test_outlines_lie_on_the_border_of_the_label() -> None:
-    label = np.zeros((6, 7), int)
-    label[2:5, 1:6] = 1
-    picture = draw_contours(np.random.default_rng(0).normal(size=(6, 7)), label, 1)
-    coloured = picture.max(-1) != picture.min(-1)
-    border = label.astype(bool).copy()
-    border[3, 2:5] = False
-    assert np.array_equal(coloured, border)
-
-
 def test_overlay_shows_three_planes(tmp_path: Path) -> None:
     image = MetaTensor(torch.rand(1, 8, 9, 10), affine=torch.eye(4))
     OverlaySaverd("pred", "image", tmp_path, scale=2)({"pred": label_map(np.eye(4)), "image": image, "case": "a"})
@@ -57,6 +47,15 @@ def test_overlay_shows_three_planes(tmp_path: Path) -> None:
     assert picture.shape == (20, 2 * (9 + 8 + 8) + 18, 3)
     colours = {tuple(int(v) for v in pixel) for pixel in picture.reshape(-1, 3) if len(set(pixel.tolist())) > 1}
     assert len(colours) == 2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_overlay_of_a_picture(tmp_path: Path, channels: int) -> None:
+    label = MetaTensor(torch.zeros(1, 20, 10))
+    label[0, 5:9, 2:4] = 1
+    item = {"pred": label, "image": torch.rand(channels, 20, 10), "case": "a"}
+    OverlaySaverd("pred", "image", tmp_path, scale=3)(item)
+    assert np.asarray(Image.open(tmp_path / "a_overlay.png")).shape == (30, 66, 3)
 
 
 @pytest.mark.parametrize("overlay", [False, True])
@@ -84,9 +83,25 @@ def test_pictures_become_grey(shape: tuple[int, ...], channel: int) -> None:
     assert torch.allclose(grey[channel], picture.reshape(*shape[:3])[:colours].mean(0))
 
 
-def test_volumes_are_no_pictures() -> None:
+@pytest.mark.parametrize("shape", [(1, 4, 5), (2, 4, 5), (3, 4, 5), (4, 4, 5), (3, 4, 5, 1)])
+def test_pictures_get_three_colours(shape: tuple[int, ...]) -> None:
+    picture = torch.rand(shape)
+    colour = ColourPictured("image")({"image": picture})["image"]
+    colours = picture.reshape(*shape[:3])
+    assert colour.shape == (3, 4, 5)
+    assert torch.equal(colour, colours[:3] if shape[0] >= 3 else colours[:1].repeat(3, 1, 1))
+
+
+def test_pictures_keep_where_they_lie() -> None:
+    picture = MetaTensor(torch.rand(4, 4, 5), meta={"filename_or_obj": "a.png"})
+    for turn in (GreyPictured("image"), ColourPictured("image")):
+        assert turn({"image": picture})["image"].meta["filename_or_obj"] == "a.png"
+
+
+@pytest.mark.parametrize("turn", [GreyPictured("image"), ColourPictured("image")])
+def test_volumes_are_no_pictures(turn: Any) -> None:
     with pytest.raises(InputError, match="give one grey or colour picture"):
-        GreyPictured("image")({"image": torch.zeros(1, 4, 5, 6)})
+        turn({"image": torch.zeros(1, 4, 5, 6)})
 
 
 def test_history_survives_a_resume_and_becomes_a_picture(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medmamba_monai.collection.statistics import area_under_curve, bootstrap_interval
+from medmamba_monai.collection.statistics import area_under_curve, bootstrap_intervals, brier_score
 
 
 def test_area_equals_scikit_learn_with_ties() -> None:
@@ -21,7 +21,7 @@ def test_area_of_one_kind_is_nan() -> None:
 
 def test_interval_of_a_mean_matches_the_normal_approximation() -> None:
     values = np.random.default_rng(1).normal(size=400)
-    low, high = bootstrap_interval(lambda cases: float(values[cases].mean()), range(400))
+    [(low, high)] = bootstrap_intervals(lambda cases: [float(values[cases].mean())], range(400))
     half = 1.96 * values.std() / 20
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
 
@@ -30,7 +30,7 @@ def test_whole_groups_are_drawn() -> None:
     values = np.repeat(np.random.default_rng(2).normal(size=30), 10)
 
     def width(groups: list[int]) -> float:
-        low, high = bootstrap_interval(lambda cases: float(values[cases].mean()), groups, samples=500)
+        [(low, high)] = bootstrap_intervals(lambda cases: [float(values[cases].mean())], groups, samples=500)
         return high - low
 
     # ten copies of a case hold no more than one: drawn apart the interval shrinks by sqrt(10)
@@ -38,9 +38,15 @@ def test_whole_groups_are_drawn() -> None:
 
 
 def test_draws_without_a_value_are_left_out() -> None:
-    low, high = bootstrap_interval(lambda cases: 1.0 if 0 in cases else float("nan"), [0, 1, 2])
-    assert (low, high) == (1.0, 1.0)
-    with pytest.raises(ValueError, match="no draw"):
-        bootstrap_interval(lambda cases: float("nan"), [0, 1])
+    nan = float("nan")
+    found = bootstrap_intervals(lambda cases: [1.0 if 0 in cases else nan, nan], [0, 1, 2])
+    assert found[0] == (1.0, 1.0) and np.isnan(found[1]).all()
     with pytest.raises(ValueError, match="empty"):
-        bootstrap_interval(lambda cases: 1.0, [])
+        bootstrap_intervals(lambda cases: [1.0], [])
+
+
+def test_brier_score_equals_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    chance, truth = rng.random(40), rng.random(40) < 0.5
+    assert brier_score(chance[:, None], truth[:, None]) == pytest.approx(metrics.brier_score_loss(truth, chance))
