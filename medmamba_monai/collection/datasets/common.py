@@ -63,9 +63,14 @@ def read_split(file: str | Path) -> dict[str, list[str]]:
 
 def groups_of(file: str | Path) -> dict[str, str]:
     """Reads the group of each case (``groups`` in a split file); cases that must not be parted share one."""
+    return words_of(file, "groups")
+
+
+def words_of(file: str | Path, key: str) -> dict[str, str]:
+    """Reads what a split file says of each case under ``key``; empty when it has no such key."""
     with Path(file).open(encoding="utf-8") as stream:
-        found: dict[str, object] = json.load(stream).get("groups", {})
-    return {case: str(group) for case, group in found.items()}
+        found: dict[str, object] = json.load(stream).get(key, {})
+    return {case: str(word) for case, word in found.items()}
 
 
 def stems(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
@@ -89,6 +94,35 @@ def section_of(split: dict[str, list[str]], section: str, dataset_dir: str | Pat
     if not split[section]:
         raise InputError(f"dataset_dir {str(dataset_dir)!r} holds no case of the {section} list: check the case names")
     return split[section]
+
+
+def paired_items(
+    images: dict[str, Path], labels: dict[str, Path], dataset_dir: str | Path, section: str, split_file: str | Path
+) -> list[Item]:
+    """Lists the cases of one section that are there, each with image, label, case and group (``groups`` of the split).
+
+    When the split file has ``sites`` (a word a case), each item has its ``site`` too.
+
+    Args:
+        images: file of each case.
+        labels: label file of each case.
+        dataset_dir: folder with the data, for the errors.
+        section: ``train``, ``val`` or ``test``.
+        split_file: JSON file with the case names of the three sections.
+
+    Raises:
+        InputError: a listed image has no label, the section is unknown, or it has no case there.
+    """
+    split = {key: [name for name in names if name in images] for key, names in read_split(split_file).items()}
+    lost = sorted({name for names in split.values() for name in names} - set(labels))
+    if lost:
+        raise InputError(f"case {lost[0]!r} in {str(dataset_dir)!r} has an image but no label: restore its label")
+    groups, sites = groups_of(split_file), words_of(split_file, "sites")
+    items: list[Item] = []
+    for case in section_of(split, section, dataset_dir):
+        item: Item = {"image": str(images[case]), "label": str(labels[case]), "case": case}
+        items.append(item | {"group": groups.get(case, case)} | ({"site": sites[case]} if sites else {}))
+    return items
 
 
 def input_files(image: str | Path, dataset_dir: str | Path) -> list[Item]:
