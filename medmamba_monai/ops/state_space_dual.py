@@ -16,6 +16,8 @@ from medmamba_monai.ops.backends.chunked import is_tracing
 
 # Chunk states are joined in blocks of so many, blocks of blocks the same way: the cost stays linear in the length.
 _BLOCK = 32
+# Longer sequences are taken piece by piece: the matrices of one piece stay in the processor's cache.
+_PIECE = 8192
 
 
 def state_space_dual(
@@ -123,8 +125,14 @@ def scalar_decay_scan(
     ranked = x.dim() == 5
     if not ranked:
         x, B, C = x.unsqueeze(2), B.unsqueeze(2), C.unsqueeze(2)
+    piece = x.shape[1] if is_tracing() else min(_PIECE, x.shape[1])
+    outputs, state = [], initial_state
     with without_autocast(x):
-        y, state = _scan(x, log_decay, B, C, initial_state, chunk_size)
+        for x_p, decay_p, B_p, C_p in zip(*(t.split(piece, 1) for t in (x, log_decay, B, C)), strict=True):
+            y, state = _scan(x_p, decay_p, B_p, C_p, state, chunk_size)
+            outputs.append(y)
+    y = torch.cat(outputs, 1)
+    assert state is not None
     return (y if ranked else y.squeeze(2)), state
 
 

@@ -23,9 +23,10 @@ class WeightsError(ValueError):
 def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tensor]:
     """Rename and fold the keys of a checkpoint so that ``network.load_state_dict`` takes them strictly.
 
-    Understands the authors' names of MedMamba, U-Mamba (bottleneck and encoder, 2D and 3D) and mamba-ssm's ``Mamba``,
-    and our own; checkpoints of nnU-Net trainers and other dicts that hold the weights under one key; prefixes left by
-    DataParallel and torch.compile; and the copies of keys that U-Mamba's modules register twice.
+    Understands the authors' names of MedMamba, U-Mamba (bottleneck and encoder, 2D and 3D), mamba-ssm's ``Mamba`` and
+    ``Mamba2``, S4, S4D and the PyTorch port of S5, and our own; checkpoints of nnU-Net trainers and other dicts that
+    hold the weights under one key; prefixes left by DataParallel and torch.compile; and the copies of keys that
+    U-Mamba's modules register twice.
 
     Args:
         state_dict: the checkpoint's content.
@@ -52,6 +53,8 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
         key = _strip(key)
         # our own names pass as they are: a checkpoint saved here converts to itself
         key = key if key in own else rename(key)
+        if value.is_complex() and key in own and not own[key].is_complex():
+            value = torch.view_as_real(value)
         if key in converted and not _same(converted[key], value):
             clashes.append(key)
         converted.setdefault(key, value)

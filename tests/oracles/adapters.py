@@ -11,10 +11,13 @@ from medmamba_monai.networks.layers.mamba import Mamba
 from medmamba_monai.networks.nets import MedMamba, UMamba
 from medmamba_monai.networks.nets.umamba_variants import released_block_counts
 from medmamba_monai.weights import convert
+from tests.oracles import adapters_cores
 
 
 def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
     """Build our network of an oracle from the constructor arguments of its upstream class."""
+    if name in adapters_cores.NAMES:
+        return adapters_cores.build(name, ctor)
     if name.startswith("umamba"):
         return _umamba(name, ctor)
     return {"mamba1": _mamba, "medmamba": _medmamba}[name](ctor)
@@ -24,8 +27,9 @@ def load(network: nn.Module, upstream: Mapping[str, Tensor]) -> dict[str, str]:
     """Fill a network strictly with upstream's state and return {our key: upstream's key}."""
     state = convert(upstream, network)
     network.load_state_dict(state, strict=True)
-    names = {id(value): key for key, value in reversed(upstream.items())}
-    return {key: names[id(value)] for key, value in state.items() if id(value) in names}
+    # by memory, not by object: complex tensors become views of pairs
+    names = {value.data_ptr(): key for key, value in reversed(upstream.items())}
+    return {key: names[value.data_ptr()] for key, value in state.items() if value.data_ptr() in names}
 
 
 def _mamba(ctor: Mapping[str, Any]) -> nn.Module:
