@@ -15,7 +15,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("medmamba_monai.doctor", "tell what runs on this machine, what does not, and what to install"),
     "benchmark": ("medmamba_monai.benchmark", "time the scan or whole networks beside other packages"),
     "prepare": ("medmamba_monai.collection.prepare", "check a public data set and lay it out for a bundle"),
-    "results": ("medmamba_monai.collection.results", "print the test results of the bundles beside their peers"),
+    "list": (
+        "medmamba_monai.collection.listing",
+        "list the bundles: task, data, test result beside the best peer, size",
+    ),
+    "show": ("medmamba_monai.collection.show", "explain one bundle: input, output, results, licences, commands"),
+    "demo": ("medmamba_monai.collection.demo", "run a bundle on an image that a Python package carries"),
+    "card": ("medmamba_monai.collection.card", "write the measured parts of a bundle's page"),
     "sample": ("medmamba_monai.collection.sample", "segment the hippocampi of a real head, or of your own image"),
 }
 

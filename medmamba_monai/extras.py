@@ -20,6 +20,7 @@ EXTRAS: dict[str, tuple[str, str]] = {
     "onnxscript": ("onnxscript", "export"),
     "matplotlib": ("matplotlib", "plots"),
     "nilearn": ("nilearn", "sample"),
+    "skimage": ("scikit-image", "sample"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class TrainingHistory:
         self.rows = list(state["rows"])
 
 
-def draw_curves(histories: dict[str, str | Path], picture: str | Path, metric: str) -> None:
+def draw_curves(histories: Mapping[str, str | Path], picture: str | Path, metric: str) -> None:
     """Draws training loss and validation metric of one or more trainings side by side.
 
     Args:

@@ -63,11 +63,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"image     {head.source}")
         for name, box in boxes.items():
             _save(work / "crops" / f"{name}.nii.gz", head.voxels[box], _affine_of(head, box))
-        run_bundle(bundle, work)
+        run_bundle(bundle_command(bundle, work / "crops", work))
         _merge(head, boxes, work)
         _picture(head, list(boxes), work)
     print(f"results   {output}: overlay.png, whole_seg.nii.gz, and the files of each crop")
-    print(f"again by  {shlex.join(bundle_command(bundle, output))}\n")
+    print(f"again by  {shlex.join(bundle_command(bundle, output / 'crops', output))}\n")
     print(volume_table(output, list(boxes)))
     return 0
 
@@ -121,21 +121,21 @@ def find_bundle(folder: str | None) -> Path:
     return found
 
 
-def bundle_command(bundle: Path, folder: Path) -> list[str]:
-    """The command that segments the images in ``folder/crops`` and writes into ``folder``."""
+def bundle_command(bundle: Path, images: Path, output: Path) -> list[str]:
+    """The command that runs a bundle's inference on a folder of images, with pictures."""
     command = [sys.executable, "-m", "monai.bundle", "run", "--bundle_root", str(bundle)]
     command += ["--config_file", str(bundle / "configs" / "inference.json")]
-    return command + ["--dataset_dir", str(folder / "crops"), "--output_dir", str(folder), "--overlay", "true"]
+    return command + ["--dataset_dir", str(images), "--output_dir", str(output), "--overlay", "true"]
 
 
-def run_bundle(bundle: Path, folder: Path) -> None:
-    """Run :func:`bundle_command`, silently.
+def run_bundle(command: Sequence[str]) -> None:
+    """Run what :func:`bundle_command` returned, silently.
 
     Raises:
         InputError: the run failed; the message holds its own sentence, or its last lines.
     """
     quiet = os.environ | {"PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(bundle_command(bundle, folder), capture_output=True, text=True, check=False, env=quiet)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
     if done.returncode:
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         sentence = next((line.removeprefix("error: ") for line in said if line.startswith("error: ")), None)
