@@ -7,6 +7,7 @@ latency and memory on one CPU thread, the training of ``--run`` and the evaluati
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import textwrap
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from medmamba_monai.collection.bundles import Bundle, add_bundles_option, find_b
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.listing import best_peer
 from medmamba_monai.collection.wording import (
+    COLOUR_WORDS,
     Sorted,
     between_marks,
     headline,
@@ -239,10 +241,18 @@ def _breakdowns(networks: Evaluation, found: Sorted) -> list[str]:
 
 
 def _pictures(bundle: Bundle, own: Entry) -> list[str]:
-    captions = {"curves.png": "Learning curves", "failure_case.png": "The worst case of the test list"}
-    parts = []
-    for file, words in captions.items():
-        if (bundle.root / "docs" / file).is_file():
-            about = own.get("pictures", {}).get(file)
-            parts.append(f"{words}{f', {about}' if about else ''}:\n\n![{words}]({file})")
+    docs, parts = bundle.root / "docs", []
+    if (docs / "curves.png").is_file():
+        parts.append("Learning curves:\n\n![Learning curves](curves.png)")
+    if (docs / "failure_case.png").is_file():
+        about = own.get("pictures", {}).get("failure_case.png")
+        text = "The worst case of the test list" + (f", {about}" if about else "") + _colours(bundle, own) + ":"
+        parts.append(f"{textwrap.fill(text, 118)}\n\n![The worst case of the test list](failure_case.png)")
     return parts
+
+
+def _colours(bundle: Bundle, own: Entry) -> str:
+    if not headline(own).startswith("dice"):
+        return ""
+    pairs = zip(bundle.classes, itertools.cycle(COLOUR_WORDS))
+    return "; outlines: " + ", ".join(f"{name} {colour}" for name, colour in pairs)

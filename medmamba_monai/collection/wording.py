@@ -30,6 +30,8 @@ TITLES = {
     "aji": "AJI",
     "pq": "PQ",
 }
+# of the outlines of classes 1, 2, ... in the pictures
+COLOUR_WORDS = ("red", "cyan", "yellow", "green", "violet")
 Entry = Mapping[str, Any]
 
 

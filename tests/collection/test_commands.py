@@ -14,8 +14,10 @@ from medmamba_monai.collection import demo, sample
 from medmamba_monai.collection.bundles import Bundle, all_bundles, find_bundle
 from medmamba_monai.collection.card import eval_metrics, measured, summary
 from medmamba_monai.collection.checks import InputError
+from medmamba_monai.collection.drawing import COLOURS
 from medmamba_monai.collection.listing import markdown_table
 from medmamba_monai.collection.record import cost
+from medmamba_monai.collection.wording import COLOUR_WORDS
 
 NAME = "net_toy_segmentation"
 LINEAR = {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 3, "kernel_size": 3}
@@ -195,7 +197,10 @@ def test_card_records_the_bundle_and_its_peers(bundles: Path, bundle: Bundle, tm
     assert trained.items() <= ours.items() and ours["latency_seconds"] >= 0
     assert found["Wide"]["parameters"] == 78 and found["Wide"]["peer"] == "wide.json"
     text = bundle.card.read_text(encoding="utf-8")
-    assert "The worst case of the test list, case b, Dice 0.1:" in text and "| 3 (2) |" in text
+    assert (
+        "worst case of the test list, case b, Dice 0.1; outlines: inner red, outer cyan:" in text
+        and "| 3 (2) |" in text
+    )
     docs = sorted(path.relative_to(bundle.root / "docs").as_posix() for path in (bundle.root / "docs").rglob("*.[pc]*"))
     assert docs == ["curves.png", "failure_case.png", "good_case.png", "histories/own.csv", "histories/wide.csv"]
 
@@ -241,6 +246,10 @@ def test_demo_runs_on_the_image_of_a_package(
     monkeypatch.setitem(demo.SAMPLES, NAME, next(iter(demo.SAMPLES.values())))
     assert main(["demo", NAME, "--bundles", str(bundles), "--output", str(tmp_path / "out")]) == 0
     assert "ihc_seg.png" in capsys.readouterr().out
+
+
+def test_every_colour_has_a_word() -> None:
+    assert len(COLOUR_WORDS) == len(COLOURS)
 
 
 def test_samples_lie_in_their_packages() -> None:
