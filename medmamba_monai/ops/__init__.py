@@ -13,11 +13,13 @@ from medmamba_monai.ops.linear_ssm import (
     dplr_system,
     fft_convolution,
 )
+from medmamba_monai.ops.mamba3 import Mamba3State, mamba3_scan
 from medmamba_monai.ops.scan_order import ScanOrder, scan_order
 from medmamba_monai.ops.selective_scan import bidirectional_selective_scan, selective_scan
 from medmamba_monai.ops.state_space_dual import scalar_decay_scan, state_space_dual
 
 __all__ = [
+    "Mamba3State",
     "ScanOrder",
     "available_backends",
     "bidirectional_selective_scan",
@@ -30,6 +32,7 @@ __all__ = [
     "dplr_system",
     "fft_convolution",
     "grid_selective_scan",
+    "mamba3_scan",
     "scalar_decay_scan",
     "scan_order",
     "selective_scan",

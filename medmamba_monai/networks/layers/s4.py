@@ -69,7 +69,7 @@ class DPLRKernel(nn.Module):
         self.register_buffer("l_kernel", torch.tensor(0))
         # a plain number: a recorded graph cannot choose by the value of a tensor
         self._length = 0
-        self.register_load_state_dict_post_hook(_read_length)
+        self.register_load_state_dict_post_hook(_read_length)  # type: ignore[no-untyped-call]
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
         """The discrete maps of all channels, real, in float64: (H, N, N), (H, N), (H, N)."""
