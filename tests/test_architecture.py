@@ -75,7 +75,9 @@ def test_arrows_run_one_way(file: Path) -> None:
 def test_ops_import_torch_only(file: Path) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     top = "\n".join(ast.unparse(node) for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
-    allowed = {"torch", *sys.stdlib_module_names}
+    # the kernels themselves: imported when one is launched
+    lazy = {"triton"} if file.parent.name == "triton_kernels" else set()
+    allowed = {"torch", *lazy, *sys.stdlib_module_names}
     for name in imported(top):
         assert name.split(".")[0] in allowed or name.startswith((f"{PACKAGE}.ops", f"{PACKAGE}.__")), name
 

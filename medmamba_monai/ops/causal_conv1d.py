@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medmamba_monai.ops.backends import triton_convolution
+
 _ACTIVATIONS = (None, "silu", "swish")
 
 
@@ -42,6 +44,9 @@ def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = None, activat
         raise ValueError(f"bias has shape {tuple(bias.shape)}: it must be ({weight.shape[0]},), one value a channel")
     if activation not in _ACTIVATIONS:
         raise ValueError(f"activation {activation!r} is unknown: use one of {_ACTIVATIONS}")
+    if triton_convolution.serves(x):
+        fused: Tensor = triton_convolution.triton_causal_conv1d(x, weight, bias, activation is not None)
+        return fused
     channels, taps = weight.shape
     # On a CPU the two-dimensional depthwise convolution is about ten times faster than the one-dimensional one.
     padded = F.pad(x, (taps - 1, 0)).unsqueeze(2)

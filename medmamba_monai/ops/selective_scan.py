@@ -66,7 +66,8 @@ def selective_scan(
     _check(u, delta, A, B, C, D, z, delta_bias)
     cannot: dict[str, str] = {}
     if B.dim() == 2 or C.dim() == 2:
-        cannot = dict.fromkeys(("native", "mamba_ssm"), "its kernel takes B and C along the length, not constant ones")
+        kernels = ("native", "triton", "mamba_ssm")
+        cannot = dict.fromkeys(kernels, "its kernel takes B and C along the length, not constant ones")
     if return_last_state and torch.is_grad_enabled():
         cannot["mamba_ssm"] = "its kernel gives no gradient of the last state"
     module = backends.choose(backend, u, cannot)

@@ -254,9 +254,9 @@ def test_backends_say_why_they_are_off() -> None:
     u = torch.ones(1, 1, 3)
     with pytest.raises(ValueError, match="backend 'fast' is unknown"):
         selective_scan(u, u, torch.zeros(1, 1), u, u, backend="fast")
-    with pytest.raises(RuntimeError, match="not part of this version"):
-        selective_scan(u, u, torch.zeros(1, 1), u, u, backend="triton")
     if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="no CUDA device|triton is not installed"):
+            selective_scan(u, u, torch.zeros(1, 1), u, u, backend="triton")
         with pytest.raises(RuntimeError, match="no CUDA device"):
             selective_scan(u, u, torch.zeros(1, 1), u, u, backend="mamba_ssm")
 

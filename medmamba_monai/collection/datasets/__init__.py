@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medmamba_monai.collection.datasets.breast_ultrasound import BREAST_CLASSES, breast_ultrasound
+from medmamba_monai.collection.datasets.cardiac import cardiac
 from medmamba_monai.collection.datasets.common import SECTIONS, DataSet, Item, balanced_weights, input_files
 from medmamba_monai.collection.datasets.hippocampus import hippocampus
 from medmamba_monai.collection.datasets.nuclei import nuclei
@@ -16,6 +17,7 @@ __all__ = [
     "Item",
     "balanced_weights",
     "breast_ultrasound",
+    "cardiac",
     "hippocampus",
     "input_files",
     "nuclei",
@@ -25,6 +27,7 @@ __all__ = [
 # the name for ``prepare`` -> its data set
 SETS: dict[str, DataSet] = {
     "breast_ultrasound": DataSet(breast_ultrasound, 2, (1, 2, 3, 4), "medmamba_breast_ultrasound_classification"),
+    "cardiac": DataSet(cardiac, 3, (1,), "umamba_acdc_mr_segmentation"),
     "hippocampus": DataSet(hippocampus, 3, (1,), "umamba_hippocampus_mr_segmentation"),
     "nuclei": DataSet(nuclei, 2, (1, 3, 4), "umamba_nuclei_microscopy_segmentation"),
     "polyps": DataSet(polyps, 2, (1, 3, 4), "umamba_polyp_endoscopy_segmentation"),

@@ -21,6 +21,7 @@ BACKENDS: dict[str, ModuleType] = {
     "triton": triton,
     "mamba_ssm": mamba_ssm,
 }
+_BEST = {"cpu": ("native",), "cuda": ("mamba_ssm", "triton")}
 _logged: set[tuple[str, str]] = set()
 _preferred: str | None = None
 
@@ -68,11 +69,13 @@ def preferred(name: str) -> Iterator[None]:
 
 
 def _automatic(u: Tensor, cannot: Mapping[str, str]) -> str:
-    """The compiled scan on a CPU, mamba-ssm's kernel on CUDA, plain torch for graphs and for all the rest."""
+    """The compiled scan on a CPU, mamba-ssm's kernel or else Triton's on CUDA, plain torch for graphs and the rest."""
     if chunked.is_tracing() or u.dtype == torch.float64:
         return "chunked"
-    best = {"cpu": "native", "cuda": "mamba_ssm"}.get(u.device.type, "chunked")
-    return best if best not in cannot and BACKENDS[best].unavailable() is None else "chunked"
+    for name in _BEST.get(u.device.type, ()):
+        if name not in cannot and BACKENDS[name].unavailable() is None:
+            return name
+    return "chunked"
 
 
 def _log_once(name: str, device: str) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from medmamba_monai.ops.backends.native import library
 from medmamba_monai.ops.backends.native.grid_scan import grid_scan as _grid_scan
 from medmamba_monai.ops.backends.native.path_scan import path_scan
+from medmamba_monai.ops.backends.paths import as_paths
 
 
 def unavailable() -> str | None:
@@ -27,24 +28,8 @@ def scan(
     delta_softplus: bool,
 ) -> tuple[Tensor, Tensor]:
     """Run the compiled recurrence and return (y, last state); B and C are (B, G, N, L)."""
-    batch, channels, _ = u.shape
-    paths = (B.shape[1], channels // B.shape[1])
-
-    def grouped(x: Tensor) -> Tensor:
-        return torch.unflatten(x, 1, paths)
-
-    y, last = _run(
-        grouped(u),
-        grouped(delta).unsqueeze(1),
-        torch.unflatten(A, 0, (1, *paths)),
-        B.unsqueeze(1),
-        C.unsqueeze(1),
-        None if D is None else D.view(1, *paths),
-        None if z is None else grouped(z),
-        None if delta_bias is None else delta_bias.view(1, *paths),
-        delta_softplus,
-    )
-    return y.flatten(1, 2), last.view(batch, channels, -1)
+    y, last = _run(*as_paths(u, delta, A, B, C, D, z, delta_bias), delta_softplus)
+    return y.flatten(1, 2), last.view(u.shape[0], u.shape[1], -1)
 
 
 def bidirectional_scan(

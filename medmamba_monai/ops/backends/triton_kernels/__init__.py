@@ -1,0 +1,1 @@
+"""Triton kernels of the selective scan and the causal convolution; importing one of the files needs triton."""
