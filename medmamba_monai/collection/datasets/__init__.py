@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from medmamba_monai.collection.datasets.blood_cells import CELL_CLASSES, blood_cells
 from medmamba_monai.collection.datasets.breast_ultrasound import BREAST_CLASSES, breast_ultrasound
 from medmamba_monai.collection.datasets.cardiac import cardiac
 from medmamba_monai.collection.datasets.common import SECTIONS, DataSet, Item, balanced_weights, input_files
 from medmamba_monai.collection.datasets.hippocampus import hippocampus
 from medmamba_monai.collection.datasets.nuclei import nuclei
 from medmamba_monai.collection.datasets.polyps import polyps
+from medmamba_monai.collection.datasets.skin import SKIN_CLASSES, skin
+from medmamba_monai.collection.datasets.tuberculosis import CHEST_CLASSES, tuberculosis
 
 __all__ = [
     "BREAST_CLASSES",
+    "CELL_CLASSES",
+    "CHEST_CLASSES",
     "SECTIONS",
     "SETS",
+    "SKIN_CLASSES",
     "DataSet",
     "Item",
     "balanced_weights",
+    "blood_cells",
     "breast_ultrasound",
     "cardiac",
     "hippocampus",
     "input_files",
     "nuclei",
     "polyps",
+    "skin",
+    "tuberculosis",
 ]
 
 # the name for ``prepare`` -> its data set
 SETS: dict[str, DataSet] = {
+    "blood_cells": DataSet(blood_cells, 2, (3, 4), "medmamba_bloodcell_microscopy_classification"),
     "breast_ultrasound": DataSet(breast_ultrasound, 2, (1, 2, 3, 4), "medmamba_breast_ultrasound_classification"),
     "cardiac": DataSet(cardiac, 3, (1,), "umamba_acdc_mr_segmentation"),
     "hippocampus": DataSet(hippocampus, 3, (1,), "umamba_hippocampus_mr_segmentation"),
     "nuclei": DataSet(nuclei, 2, (1, 3, 4), "umamba_nuclei_microscopy_segmentation"),
     "polyps": DataSet(polyps, 2, (1, 3, 4), "umamba_polyp_endoscopy_segmentation"),
+    "skin": DataSet(skin, 2, (3, 4), "medmamba_skin_dermoscopy_classification"),
+    "tuberculosis": DataSet(tuberculosis, 2, (1, 2, 3, 4), "medmamba_tuberculosis_xray_classification"),
 }

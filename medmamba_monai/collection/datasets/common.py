@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,15 +156,46 @@ def _case(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)] if suffix else path.name
 
 
-def balanced_weights(items: Iterable[Item]) -> list[float]:
-    """Gives every item a weight so that each class is drawn equally often.
+def labelled_items(
+    files: dict[str, Path], classes: Sequence[str], dataset_dir: str | Path, section: str, split_file: str | Path
+) -> list[Item]:
+    """Makes items of pictures whose classes, and perhaps groups and sites, stand in the split file.
+
+    Args:
+        files: picture of each case; a case outside the lists is left out.
+        classes: names of the classes, in the order of the network's outputs.
+        dataset_dir: folder with the data, for errors.
+        section: ``train``, ``val`` or ``test``.
+        split_file: JSON file with the lists, ``labels`` and perhaps ``groups`` and ``sites``.
+
+    Raises:
+        InputError: for an unknown section, or when it has no picture.
+    """
+    split = {key: [name for name in names if name in files] for key, names in read_split(split_file).items()}
+    labels, groups, sites = (words_of(split_file, key) for key in ("labels", "groups", "sites"))
+    items: list[Item] = [
+        {
+            "image": str(files[case]),
+            "label": classes.index(labels[case]),
+            "case": case,
+            "group": groups.get(case, case),
+        }
+        for case in section_of(split, section, dataset_dir)
+    ]
+    return [{**item, "site": sites[str(item["case"])]} for item in items] if sites else items
+
+
+def balanced_weights(items: Iterable[Item], power: float = 1.0) -> list[float]:
+    """Gives every item a weight so that rare classes are drawn more often.
 
     Args:
         items: datalist with a class number under ``label``.
+        power: 1 draws each class equally often, 0 as often as it is found, 0.5 lies between.
 
     Example:
         >>> balanced_weights([{"label": 0}, {"label": 0}, {"label": 1}])
         [0.5, 0.5, 1.0]
     """
     labels = [item["label"] for item in items]
-    return [1.0 / labels.count(label) for label in labels]
+    count = Counter(labels)
+    return [count[label] ** -power for label in labels]
