@@ -27,6 +27,9 @@ class ScanMixer(nn.Module):
         d_conv: odd kernel size of the depthwise convolution.
         expand: the inner width is ``int(expand * d_model)``.
         dt_rank: rank of the step size's projection, or "auto" for ``ceil(d_model / 16)``.
+        gate: multiply the scan's result by a second projection of the input (VMamba's first form has this gate, its
+            later presets have not).
+        conv_bias: give the depthwise convolution a bias.
 
     Shape:
         x (B, *S, d_model), channels last; returns the same shape.
@@ -52,6 +55,8 @@ class ScanMixer(nn.Module):
         d_conv: int = 3,
         expand: float = 2,
         dt_rank: int | str = "auto",
+        gate: bool = True,
+        conv_bias: bool = True,
     ) -> None:
         super().__init__()
         for name, value in (("d_model", d_model), ("d_state", d_state), ("d_conv", d_conv)):
@@ -64,9 +69,12 @@ class ScanMixer(nn.Module):
         if self.d_inner < 1:
             raise ValueError(f"expand is {expand}: the inner width int(expand * {d_model}) must be at least 1")
         self.dt_rank = resolve_dt_rank(dt_rank, d_model)
+        self.gate = gate
         inner, k = self.d_inner, self.order.num_sequences
-        self.in_proj = nn.Linear(d_model, 2 * inner, bias=False)
-        self.conv = Conv[Conv.CONV, spatial_dims](inner, inner, d_conv, padding=d_conv // 2, groups=inner)
+        self.in_proj = nn.Linear(d_model, (2 if gate else 1) * inner, bias=False)
+        self.conv = Conv[Conv.CONV, spatial_dims](
+            inner, inner, d_conv, padding=d_conv // 2, groups=inner, bias=conv_bias
+        )
         self.x_proj_weight = nn.Parameter(torch.empty(k, self.dt_rank + 2 * d_state, inner))
         self.dt_projs_weight = nn.Parameter(torch.empty(k, inner, self.dt_rank))
         self.dt_projs_bias = nn.Parameter(initial_dt_bias((k, inner)))
@@ -85,17 +93,18 @@ class ScanMixer(nn.Module):
         tokens = x.flatten(1, -2)
         # The scan runs along contiguous positions and the gate along contiguous channels: each half of the
         # projection is computed in the layout it is used in, and nothing is transposed.
-        to_u, to_z = self.in_proj.weight.chunk(2)
+        to_u, *to_z = self.in_proj.weight.split(self.d_inner)
         if runs_fused(x):
             u = F.linear(tokens, to_u).reshape(*x.shape[:-1], self.d_inner).movedim(-1, 1)
             y = self.scan_tokens(F.silu(self.conv(u)).movedim(1, -1))
         else:
             u = (to_u @ tokens.transpose(1, 2)).reshape(-1, self.d_inner, *size)
             y = self.scan(F.silu(self.conv(u))).flatten(2).transpose(1, 2)
-        z = F.silu(F.linear(tokens, to_z))
         norm = self.out_norm
         y = F.layer_norm(y, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-        return saturate(F.linear(y * z, self.out_proj.weight)).reshape(x.shape)
+        if to_z:
+            y = y * F.silu(F.linear(tokens, to_z[0]))
+        return saturate(F.linear(y, self.out_proj.weight)).reshape(x.shape)
 
     def scan(self, u: Tensor) -> Tensor:
         """Scan a grid along all sequences and sum them: (B, D, *S) to (B, D, *S), in float32 at least."""
