@@ -8,7 +8,6 @@ twice in a row.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
 from typing import Any
@@ -20,6 +19,7 @@ from medmamba_monai.ops.backends.paths import as_paths
 
 # Triton itself reads this variable when it is first imported.
 _INTERPRETER = "TRITON_INTERPRET"
+_INSTALLED = importlib.util.find_spec("triton") is not None
 
 
 def interpreted() -> bool:
@@ -27,10 +27,9 @@ def interpreted() -> bool:
     return os.environ.get(_INTERPRETER) == "1"
 
 
-@functools.cache
 def unavailable() -> str | None:
     """None when the kernels can run, else why not."""
-    if importlib.util.find_spec("triton") is None:
+    if not _INSTALLED:
         return "triton is not installed: on Linux it comes with torch for CUDA and ROCm"
     if not torch.cuda.is_available() and not interpreted():
         return f"no CUDA device is visible to torch ({_INTERPRETER}=1 runs the kernels on the CPU, slowly, for tests)"

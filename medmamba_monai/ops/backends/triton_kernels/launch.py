@@ -40,7 +40,7 @@ class Inputs(NamedTuple):
 
 def tile_length(states: int) -> int:
     """Steps of a tile: about 1024 numbers, so that the ten or so tiles of the backward stay in registers."""
-    return 16 if INTERPRETED else max(16, min(256, 1024 // _padded(states)))
+    return 32 if INTERPRETED else max(16, min(256, 1024 // _padded(states)))
 
 
 def tile_count(length: int, states: int) -> int:
