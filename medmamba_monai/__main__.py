@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("medmamba_monai.collection.show", "explain one bundle: input, output, results, licences, commands"),
     "demo": ("medmamba_monai.collection.demo", "run a bundle on an image that a Python package carries"),
     "card": ("medmamba_monai.collection.card", "write the measured parts of a bundle's page"),
+    "package": ("medmamba_monai.collection.package", "write the zip files and the index of a release"),
+    "download": ("medmamba_monai.collection.download", "get a bundle of a release, checked by its hash"),
     "sample": ("medmamba_monai.collection.sample", "segment the hippocampi of a real head, or of your own image"),
 }
 
