@@ -39,7 +39,7 @@ def collect() -> dict[str, Any]:
         >>> facts = collect()
         >>> sorted(facts)  # doctest: +NORMALIZE_WHITESPACE
         ['advice', 'backends', 'compiler', 'cpu', 'gpu', 'instruction_set', 'optional', 'problems', 'system',
-         'threads', 'versions']
+         'threads', 'triton', 'versions']
     """
     facts: dict[str, Any] = {
         "versions": {"medmamba_monai": __version__, "python": platform.python_version()}
@@ -52,6 +52,7 @@ def collect() -> dict[str, Any]:
         "gpu": None,
         "backends": {},
         "instruction_set": None,
+        "triton": None,
     }
     facts["problems"] = _problems(facts["versions"])
     if importlib.util.find_spec("torch"):
@@ -91,8 +92,9 @@ def report(facts: dict[str, Any]) -> str:
         "Scan backends",
     ]
     for name, reason in facts["backends"].items():
-        note = f" ({facts['instruction_set']})" if name == "native" and facts["instruction_set"] else ""
-        lines.append(f"  {name:<15}{'runs' + note if reason is None else 'off: ' + reason}")
+        note = {"native": facts["instruction_set"], "triton": facts["triton"]}.get(name)
+        runs = f"runs ({note})" if note else "runs"
+        lines.append(f"  {name:<15}{runs if reason is None else 'off: ' + reason}")
     if not facts["backends"]:
         lines.append("  none: torch does not load")
     lines += ["", "Optional packages"]
@@ -122,6 +124,28 @@ def _ask_torch(facts: dict[str, Any]) -> None:
         from medmamba_monai.ops.backends.native.library import instruction_set
 
         facts["instruction_set"] = instruction_set()
+    if facts["backends"].get("triton", "") is None:
+        _try_triton(facts)
+
+
+def _try_triton(facts: dict[str, Any]) -> None:
+    """Run a small scan with Triton's kernels, because compiling them can fail where everything is installed."""
+    import torch
+
+    from medmamba_monai.ops import selective_scan
+    from medmamba_monai.ops.backends.triton import interpreted
+
+    place, device = ("in its interpreter, on the CPU", "cpu") if interpreted() else ("on the GPU", "cuda")
+    facts["triton"] = f"triton {_version('triton')}, {place}"
+    x = torch.linspace(-1, 1, 40, device=device).view(1, 1, 40)
+    try:
+        found, wanted = (
+            selective_scan(x, x, -torch.ones_like(x[0, :, :1]), x, x, delta_softplus=True, backend=name)
+            for name in ("triton", "reference")
+        )
+        torch.testing.assert_close(found, wanted)
+    except Exception as error:  # the compiler's errors have no common class
+        facts["problems"].append(f"the scan in Triton fails ({error}): run with backend='chunked', and report it")
 
 
 def _problems(versions: dict[str, str | None]) -> list[str]:

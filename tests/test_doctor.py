@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import platform
+import subprocess
+import sys
 from typing import Any
 
 import monai
@@ -40,6 +44,26 @@ def test_text_gives_each_backend_with_its_reason() -> None:
     lines = doctor.report(facts).splitlines()
     assert "  chunked        runs" in lines
     assert "  warp           off: no warp drive here" in lines
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_triton_is_tried_and_its_place_told() -> None:
+    command = [sys.executable, "-m", "medmamba_monai", "doctor"]
+    interpreted = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=interpreted, capture_output=True, text=True, check=True)
+    assert f"triton         runs (triton {doctor._version('triton')}, in its interpreter, on the CPU)" in done.stdout
+
+
+def test_triton_that_computes_nonsense_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, backend: str, **__: object) -> torch.Tensor:
+        if backend == "triton":
+            raise RuntimeError("ptxas is missing")
+        return torch.zeros(1)
+
+    monkeypatch.setattr("medmamba_monai.ops.available_backends", lambda: {"triton": None})
+    monkeypatch.setattr("medmamba_monai.ops.selective_scan", fail)
+    monkeypatch.setattr("medmamba_monai.ops.backends.triton.interpreted", lambda: True)
+    assert any("fails (ptxas is missing)" in line for line in doctor.collect()["problems"])
 
 
 @pytest.mark.parametrize(
