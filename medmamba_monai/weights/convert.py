@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medmamba_monai.networks.nets import MedMamba, UMamba
+from medmamba_monai.weights import vss_rules
 
 _CONTAINERS = ("network_weights", "state_dict", "model_state_dict", "model", "network", "net")
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -55,6 +56,9 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
         key = key if key in own else rename(key)
         if value.is_complex() and key in own and not own[key].is_complex():
             value = torch.view_as_real(value)
+        if key in own and value.shape == (*own[key].shape, 1, 1):
+            # a linear map of tokens that the authors' code holds as a pointwise convolution
+            value = value[..., 0, 0]
         if key in converted and not _same(converted[key], value):
             clashes.append(key)
         converted.setdefault(key, value)
@@ -91,7 +95,7 @@ def _renamer(network: nn.Module) -> Callable[[str], str]:
         return lambda key: _rename_umamba(key, last)
     if isinstance(network, MedMamba):
         return _rename_medmamba
-    return lambda key: key
+    return vss_rules.renamer(network) or (lambda key: key)
 
 
 def _rename_umamba(key: str, last_stage: int) -> str:

@@ -30,14 +30,38 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "medmamba_2d": ("MedMamba", {"spatial_dims": 2, "depths": [1, 1, 1], "dims": [8, 16, 32]}),
     "medmamba_3d": ("MedMamba", {"spatial_dims": 3, "depths": [1, 1], "dims": [8, 16], "patch_size": 2}),
+    "vmamba_first_2d": ("VMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16]}),
+    "vmamba_current_3d": (
+        "VMamba",
+        {
+            "spatial_dims": 3,
+            "depths": [1, 1],
+            "dims": [8, 16],
+            "d_state": 1,
+            "gate": False,
+            "conv_bias": False,
+            "embed": "overlap",
+            "merge": "conv",
+            "mlp_ratio": 2.0,
+        },
+    ),
+    "vm_unet_2d": ("VMUNet", {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]}),
+    "mamba_unet_2d": ("MambaUNet", {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16]}),
+    "mamba_unet_3d": ("MambaUNet", {"spatial_dims": 3, "depths": [1, 1], "dims": [4, 8], "order": "raster"}),
 }
+CLASSIFIERS = {"MedMamba", "VMamba"}
 ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}
 
 
 def arguments(case: str) -> dict[str, Any]:
     """All constructor arguments of a case."""
     name, given = CASES[case]
-    return {"in_channels": 2, "num_classes" if name == "MedMamba" else "out_channels": 3, **given}
+    return {"in_channels": 2, "num_classes" if name in CLASSIFIERS else "out_channels": 3, **given}
+
+
+def classifies(case: str) -> bool:
+    """Whether the network of a case gives one row of logits an image instead of a map."""
+    return CASES[case][0] in CLASSIFIERS
 
 
 def build(case: str, **overrides: Any) -> nn.Module:

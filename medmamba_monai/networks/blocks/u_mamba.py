@@ -99,6 +99,7 @@ class ResidualConvBlock(nn.Module):
             where the channels change, projects with a norm (the paper's network), "identity" adds the input itself.
         norm: MONAI's name of the norm.
         act: MONAI's name of the activation.
+        bias: give the two convolutions a bias.
 
     Shape:
         x (B, in_channels, *S); returns (B, out_channels, *ceil(S / stride)).
@@ -119,14 +120,15 @@ class ResidualConvBlock(nn.Module):
         shortcut: str = "conv",
         norm: NameOrPair = "instance",
         act: NameOrPair = "leakyrelu",
+        bias: bool = True,
     ) -> None:
         super().__init__()
         conv = Conv[Conv.CONV, spatial_dims]
         kernel, stride = tuple(kernel_size), tuple(stride)
         padding = tuple(k // 2 for k in kernel)
-        self.conv1 = conv(in_channels, out_channels, kernel, stride, padding)
+        self.conv1 = conv(in_channels, out_channels, kernel, stride, padding, bias=bias)
         self.norm1 = make_norm(norm, spatial_dims, out_channels)
-        self.conv2 = conv(out_channels, out_channels, kernel, 1, padding)
+        self.conv2 = conv(out_channels, out_channels, kernel, 1, padding, bias=bias)
         self.norm2 = make_norm(norm, spatial_dims, out_channels)
         self.act = make_act(act)
         self.shortcut: nn.Module = nn.Identity()
@@ -205,3 +207,11 @@ class MambaTokenBlock(nn.Module):
                 mixed = self.mamba.mix(self.norm(tokens.transpose(1, 2)).transpose(1, 2))
         result: Tensor = saturate(mixed.reshape(x.shape))
         return result
+
+
+def init_he(module: nn.Module) -> None:
+    """nnU-Net's start of convolutions: weights as He et al. for leaky ReLU, biases 0."""
+    if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+        nn.init.kaiming_normal_(module.weight, a=0.01)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

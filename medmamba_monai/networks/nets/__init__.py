@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.umamba import UMamba
+from medmamba_monai.networks.nets.vm_unet import VMUNet
+from medmamba_monai.networks.nets.vmamba import VMamba
 
-__all__ = ["MedMamba", "UMamba"]
+__all__ = ["MambaUNet", "MedMamba", "UMamba", "VMamba", "VMUNet"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
 from medmamba_monai.networks.blocks.patches import PatchEmbed, PatchMerging
 from medmamba_monai.networks.blocks.ss_conv_ssm import SSConvSSM
-from medmamba_monai.networks.nets.variant import Variant
+from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
 
 _SMALL_DIMS, _BASE_DIMS = [96, 192, 384, 768], [128, 256, 512, 1024]
 
 
-class MedMamba(nn.Module):
+class MedMamba(PublishedNetwork):
     """Classify 2D images or 3D volumes.
 
     MedMamba (arXiv 2403.03849), figure 1: patch embedding, four stages of SS-Conv-SSM blocks with patch merging
@@ -55,7 +55,7 @@ class MedMamba(nn.Module):
         their paper ("small_paper", "base_paper").
     """
 
-    variants: Mapping[str, Variant] = MappingProxyType(
+    variants: ClassVar[Mapping[str, Variant]] = MappingProxyType(
         {
             "tiny": Variant({"depths": [2, 2, 4, 2], "dims": _SMALL_DIMS}, 15_221_608),
             "small": Variant({"depths": [2, 2, 8, 2], "dims": _SMALL_DIMS}, 19_389_544),
@@ -63,6 +63,12 @@ class MedMamba(nn.Module):
             "small_paper": Variant({"depths": [2, 2, 12, 2], "dims": _SMALL_DIMS}, 23_557_480),
             "base_paper": Variant({"depths": [2, 2, 16, 2], "dims": _BASE_DIMS}, 48_144_872),
         }
+    )
+    source: ClassVar[Source] = Source(
+        "MedMamba: Vision Mamba for Medical Image Classification (arXiv 2403.03849)",
+        "https://github.com/YubiaoYue/MedMamba @ 104beb3",
+        "Apache-2.0",
+        "outputs and gradients of a small network; parameter counts of the sizes of the code and of the paper",
     )
 
     def __init__(

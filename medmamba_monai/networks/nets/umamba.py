@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,14 +21,16 @@ from medmamba_monai.networks.blocks.u_mamba import (
     MambaTokenBlock,
     NameOrPair,
     ResidualConvBlock,
+    init_he,
     make_act,
     make_norm,
 )
 from medmamba_monai.networks.layers.precision import Saturate, in_float32, saturate
 from medmamba_monai.networks.nets.umamba_variants import VARIANTS
+from medmamba_monai.networks.nets.variant import PublishedNetwork, Source
 
 
-class UMamba(nn.Module):
+class UMamba(PublishedNetwork):
     """Segment 2D images or 3D volumes with convolutions and selective state spaces.
 
     U-Mamba (arXiv 2401.04722), figure 1. The network is nnU-Net's residual encoder and decoder; Mamba layers work on
@@ -80,6 +82,12 @@ class UMamba(nn.Module):
     """
 
     variants = VARIANTS
+    source: ClassVar[Source] = Source(
+        "U-Mamba: Enhancing Long-range Dependency for Biomedical Image Segmentation (arXiv 2401.04722)",
+        "https://github.com/bowang-lab/U-Mamba @ 28459e3",
+        "Apache-2.0",
+        "outputs and gradients of both forms in 2D and 3D; parameter counts of the published plans",
+    )
 
     def __init__(
         self,
@@ -132,7 +140,7 @@ class UMamba(nn.Module):
             MambaTokenBlock(features[s], d_state, d_conv, expand, sizes[s]) if s in places else nn.Identity()
             for s in range(stages)
         )
-        self.apply(_he_init)
+        self.apply(init_he)
 
     def _build_encoder(
         self,
@@ -280,10 +288,3 @@ def _channel_token_sizes(
             voxels *= n
         sizes.append(size if voxels <= width else None)
     return sizes
-
-
-def _he_init(module: nn.Module) -> None:
-    if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
-        nn.init.kaiming_normal_(module.weight, a=0.01)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

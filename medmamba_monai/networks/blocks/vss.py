@@ -1,0 +1,257 @@
+"""VMamba's block, the VSS block, and the encoder made of it, which many U-Nets share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monai.networks.layers.drop_path import DropPath
+from monai.networks.layers.factories import Conv
+from torch import Tensor, nn
+
+from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
+from medmamba_monai.networks.blocks.patches import ConvMerging, OverlapPatchEmbed, PatchEmbed, PatchMerging, token_norm
+from medmamba_monai.networks.layers.precision import saturate
+from medmamba_monai.networks.layers.scan_mixer import ScanMixer
+
+
+class Mlp(nn.Module):
+    """Two linear maps of each token with GELU between them, if wished gated or with neighbours mixed in the middle.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: channels of a token.
+        hidden: width between the two maps.
+        gated: multiply by GELU of a second projection, as gMLP does, instead of applying GELU to the first.
+        kernels: odd sizes of depthwise convolutions whose results are added to the middle, as in MSVM-UNet
+            (arXiv 2408.13735), section 3.2.
+
+    Shape:
+        x (B, *S, channels), channels last; returns the same shape.
+
+    Example:
+        >>> Mlp(2, 4, 8)(torch.zeros(1, 3, 3, 4)).shape
+        torch.Size([1, 3, 3, 4])
+    """
+
+    def __init__(
+        self, spatial_dims: int, channels: int, hidden: int, gated: bool = False, kernels: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.gated = gated
+        self.fc1 = nn.Linear(channels, 2 * hidden if gated else hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+        conv = Conv[Conv.CONV, spatial_dims]
+        self.convs = nn.ModuleList(conv(hidden, hidden, k, padding=k // 2, groups=hidden, bias=False) for k in kernels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.gated:
+            content, gate = saturate(self.fc1(x)).chunk(2, -1)
+            middle = saturate(content * F.gelu(gate))
+        else:
+            middle = F.gelu(saturate(self.fc1(x)))
+        if self.convs:
+            grid = middle.movedim(-1, 1)
+            middle = middle + sum(saturate(conv(grid)) for conv in self.convs).movedim(1, -1)  # type: ignore[union-attr]
+        return saturate(self.fc2(saturate(middle)))
+
+
+class VSSBlock(nn.Module):
+    """x + mixer(norm(x)), and where ``mlp_ratio`` is given, x + mlp(norm(x)) after it.
+
+    VMamba (arXiv 2401.10166), figure 3 (VSS block).
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: channels of a token.
+        drop_path: chance to drop a residual branch for a sample while training.
+        mlp_ratio: hidden width of the MLP over the channels; 0 leaves the MLP out.
+        gated_mlp: gate the MLP.
+        mlp_kernels: sizes of the convolutions inside the MLP.
+        norm: "layer" or "batch".
+        mixer: arguments of `ScanMixer`, for example ``order``, ``d_state``, ``expand`` or ``gate``.
+
+    Shape:
+        x (B, *S, channels), channels last; returns the same shape.
+
+    Example:
+        >>> VSSBlock(2, 8, mlp_ratio=4, d_state=1, gate=False)(torch.zeros(1, 3, 3, 8)).shape
+        torch.Size([1, 3, 3, 8])
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        channels: int,
+        drop_path: float = 0.0,
+        mlp_ratio: float = 0.0,
+        gated_mlp: bool = False,
+        mlp_kernels: Sequence[int] = (),
+        norm: str = "layer",
+        **mixer: Any,
+    ) -> None:
+        super().__init__()
+        self.norm = token_norm(norm, channels)
+        self.mixer = ScanMixer(channels, spatial_dims, **mixer)
+        self.drop_path: nn.Module = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.norm2: nn.Module | None = None
+        if mlp_ratio > 0:
+            self.norm2 = token_norm(norm, channels)
+            self.mlp = Mlp(spatial_dims, channels, int(mlp_ratio * channels), gated_mlp, mlp_kernels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = saturate(x + self.drop_path(self.mixer(self.norm(x))))
+        if self.norm2 is not None:
+            x = saturate(x + self.drop_path(self.mlp(self.norm2(x))))
+        return x
+
+
+def vss_stage(spatial_dims: int, channels: int, drop_paths: Sequence[float], **block: Any) -> nn.Sequential:
+    """Several VSS blocks, one for each rate of drop path.
+
+    Example:
+        >>> len(vss_stage(2, 8, [0.0, 0.1]))
+        2
+    """
+    return nn.Sequential(*(VSSBlock(spatial_dims, channels, rate, **block) for rate in drop_paths))
+
+
+class VSSEncoder(nn.Module):
+    """Patch embedding and stages of VSS blocks, each but the last followed by a step to half the resolution.
+
+    VMamba (arXiv 2401.10166), figure 3.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        depths: blocks of each stage.
+        dims: channels of each stage, each twice the one before.
+        patch_size: side of a patch.
+        embed: "patch" for one convolution without overlap, "overlap" for two of 3x3.
+        merge: "patch" to join four neighbours, "conv" for a convolution of 3x3 with stride 2.
+        drop_path_rate: chance to drop a branch in the last block; it grows linearly from 0 over the blocks.
+        norm: "layer" or "batch", in front of branches and after convolutions.
+        block: further arguments of `VSSBlock` and its mixer.
+
+    Shape:
+        x (B, in_channels, *S) of any size; returns a list of grids (B, *S_i, dims[i]), channels last, the results of
+        the stages.
+
+    Raises:
+        ValueError: when an argument is out of range or the input does not fit.
+        TypeError: when the input is not of floating point.
+
+    Example:
+        >>> net = VSSEncoder(2, 1, [1, 1], [8, 16])
+        >>> [tuple(grid.shape) for grid in net(torch.zeros(1, 1, 20, 16))]
+        [(1, 5, 4, 8), (1, 3, 2, 16)]
+
+    Notes:
+        Images that the patch size does not divide and odd grids are padded with zeros, as VMamba's code does; with
+        "overlap" and "conv" sizes are rounded up by the convolutions themselves.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        depths: Sequence[int],
+        dims: Sequence[int],
+        patch_size: int = 4,
+        embed: str = "patch",
+        merge: str = "patch",
+        drop_path_rate: float = 0.0,
+        norm: str = "layer",
+        **block: Any,
+    ) -> None:
+        super().__init__()
+        check_encoder_arguments(spatial_dims, in_channels, depths, dims, drop_path_rate)
+        check_choice("embed", embed, ("patch", "overlap"))
+        check_choice("merge", merge, ("patch", "conv"))
+        check_positive(patch_size=patch_size)
+        self.spatial_dims, self.in_channels, self.dims = spatial_dims, in_channels, tuple(dims)
+        self.patch_embed: nn.Module
+        if embed == "patch":
+            self.patch_embed = PatchEmbed(spatial_dims, in_channels, dims[0], patch_size)
+        else:
+            self.patch_embed = OverlapPatchEmbed(spatial_dims, in_channels, dims[0], patch_size, norm)
+        rates = drop_paths(drop_path_rate, depths)
+        self.stages = nn.ModuleList(
+            vss_stage(spatial_dims, width, rate, norm=norm, **block) for width, rate in zip(dims, rates, strict=True)
+        )
+        self.merges = nn.ModuleList(
+            PatchMerging(spatial_dims, a) if merge == "patch" else ConvMerging(spatial_dims, a, b, norm)
+            for a, b in zip(dims, dims[1:], strict=False)
+        )
+        self.apply(init_linear)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [after for _, after in self.steps(x)]
+
+    def stage_inputs(self, x: Tensor) -> list[Tensor]:
+        """What goes into each stage, (B, *S_i, dims[i]), and last what comes out of the last stage."""
+        steps = list(self.steps(x))
+        return [*(before for before, _ in steps), steps[-1][1]]
+
+    def steps(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Input and result of each stage."""
+        check_input(x, self.spatial_dims, self.in_channels)
+        before = self.patch_embed(x)
+        for i, stage in enumerate(self.stages):
+            after = stage(before)
+            yield before, after
+            if i < len(self.merges):
+                before = self.merges[i](after)
+
+    def freeze(self, frozen: bool = True, patch_embed: bool = True) -> None:
+        """Stop (or let go on) the training of the encoder, its patch embedding included or not.
+
+        Example:
+            >>> net = VSSEncoder(2, 1, [1], [8])
+            >>> net.freeze()
+            >>> any(p.requires_grad for p in net.parameters())
+            False
+        """
+        for name, parameter in self.named_parameters():
+            if patch_embed or not name.startswith("patch_embed."):
+                parameter.requires_grad_(not frozen)
+
+
+def drop_paths(rate: float, depths: Sequence[int]) -> list[list[float]]:
+    """Rates of drop path that grow linearly from 0 to ``rate`` over all blocks, a list for each stage.
+
+    Example:
+        >>> drop_paths(0.5, [1, 2])
+        [[0.0], [0.25, 0.5]]
+    """
+    rates = iter(torch.linspace(0, rate, sum(depths), device="cpu").tolist())
+    return [[next(rates) for _ in range(depth)] for depth in depths]
+
+
+def check_encoder_arguments(
+    spatial_dims: int, in_channels: int, depths: Sequence[int], dims: Sequence[int], drop_path_rate: float
+) -> None:
+    """Refuse what no encoder of VSS blocks can be built from.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    check_choice("spatial_dims", spatial_dims, (2, 3))
+    check_positive(in_channels=in_channels)
+    per_stage("depths", depths, len(dims))
+    per_stage("dims", dims, len(dims))
+    for before, after in zip(dims, dims[1:], strict=False):
+        if after != 2 * before:
+            raise ValueError(f"dims is {list(dims)}: each stage must have twice the channels of the one before")
+    if not 0 <= drop_path_rate < 1:
+        raise ValueError(f"drop_path_rate is {drop_path_rate}: give a chance of at least 0 and less than 1")
+
+
+def init_linear(module: nn.Module) -> None:
+    """The authors' start of linear maps: weights from a normal distribution of deviation 0.02, biases 0."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,76 @@
+"""How the authors of the VSS networks name their parameters, as rules for `convert`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from torch import nn
+
+from medmamba_monai.networks.nets import MambaUNet, VMamba, VMUNet
+
+Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+
+_MIXER: Rules = (
+    (r"\.ln_1\.", ".norm."),
+    (r"\.(self_attention|op)\.", ".mixer."),
+    (r"\.mixer\.conv2d\.", ".mixer.conv."),
+)
+_ENCODER: Rules = (
+    (r"^patch_embed\.", "encoder.patch_embed."),
+    (r"^layers\.(\d+)\.blocks\.", r"encoder.stages.\1."),
+    (r"^layers\.(\d+)\.downsample\.1\.", r"encoder.merges.\1.conv."),
+    (r"^layers\.(\d+)\.downsample\.3\.", r"encoder.merges.\1.norm."),
+    (r"^layers\.(\d+)\.downsample\.", r"encoder.merges.\1."),
+    *_MIXER,
+)
+_PATCH: Rules = ((r"patch_embed\.0\.", "patch_embed.proj."), (r"patch_embed\.2\.", "patch_embed.norm."))
+_OVERLAP: Rules = (
+    (r"patch_embed\.0\.", "patch_embed.conv1."),
+    (r"patch_embed\.2\.", "patch_embed.norm1."),
+    (r"patch_embed\.5\.", "patch_embed.conv2."),
+    (r"patch_embed\.7\.", "patch_embed.norm2."),
+)
+_RULES: dict[type[nn.Module], Rules] = {
+    VMamba: (*_ENCODER, (r"^classifier\.(norm|head)\.", r"\1.")),
+    VMUNet: (
+        (r"^vmunet\.", ""),
+        (r"^layers_up\.0\.blocks\.", "bottom."),
+        (r"^layers_up\.(\d+)\.blocks\.", lambda found: f"decoder.stages.{int(found[1]) - 1}."),
+        (r"^layers_up\.(\d+)\.upsample\.", lambda found: f"decoder.expands.{int(found[1]) - 1}."),
+        (r"^final_up\.", "head.expand."),
+        (r"^final_conv\.", "head.conv."),
+        *_ENCODER,
+    ),
+    MambaUNet: (
+        (r"^mamba_unet\.", ""),
+        (r"^layers_up\.0\.", "decoder.expands.0."),
+        (r"^layers_up\.(\d+)\.blocks\.", lambda found: f"decoder.stages.{int(found[1]) - 1}."),
+        (r"^layers_up\.(\d+)\.upsample\.", r"decoder.expands.\1."),
+        (r"^concat_back_dim\.(\d+)\.", lambda found: f"decoder.fuses.{int(found[1]) - 1}."),
+        (r"^up\.", "head.expand."),
+        (r"^output\.", "head.conv."),
+        *_ENCODER,
+    ),
+}
+
+
+def renamer(network: nn.Module) -> Callable[[str], str] | None:
+    """The function that renames the authors' keys for a network of this family, None for other networks."""
+    rules = _RULES.get(type(network))
+    if rules is None:
+        return None
+    stem = _OVERLAP if any(key.startswith("encoder.patch_embed.conv1.") for key in network.state_dict()) else _PATCH
+    return lambda key: apply((*stem, *rules), key)
+
+
+def apply(rules: Rules, key: str) -> str:
+    """Apply every rule once, in order.
+
+    Example:
+        >>> apply(((r"^layers[.]", "stages."),), "layers.0.weight")
+        'stages.0.weight'
+    """
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    return key
