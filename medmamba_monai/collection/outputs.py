@@ -18,7 +18,7 @@ from monai.transforms.transform import MapTransform
 from medmamba_monai.collection.drawing import draw_chances, draw_outlines, save_picture
 from medmamba_monai.collection.savers import replacing
 
-__all__ = ["OverlaySaverd", "ProbabilityWriter", "VolumeReportd"]
+__all__ = ["LabelPictureSaverd", "ObjectReportd", "OverlaySaverd", "ProbabilityWriter", "VolumeReportd"]
 
 
 class VolumeReportd(MapTransform):
@@ -86,6 +86,69 @@ class OverlaySaverd(MapTransform):
         for key in self.key_iterator(item):
             picture = draw_outlines(item[self.image_key], {"": item[key]}, self.scale)
             save_picture(picture, self.folder / f"{item['case']}_overlay.png")
+        return item
+
+
+class LabelPictureSaverd(MapTransform):
+    """Writes label maps of pictures as grey PNG files ``<case>_seg.png`` of the picture's size.
+
+    The numbers are stored as they are: 8 bits where they suffice, otherwise 16.
+
+    Args:
+        keys: keys of label maps (1, W, H), of classes or instances.
+        output_dir: folder to write to.
+    """
+
+    def __init__(self, keys: KeysCollection, output_dir: str | Path) -> None:
+        super().__init__(keys)
+        self.folder = Path(output_dir)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        from PIL import Image
+
+        item = dict(data)
+        for key in self.key_iterator(item):
+            numbers = np.asarray(item[key].cpu())[0].T
+            stored = numbers.astype(np.uint8 if numbers.max() < 256 else np.uint16)
+            with replacing(self.folder / f"{item['case']}_seg.png") as temporary:
+                Image.fromarray(stored).save(temporary, format="PNG")
+        return item
+
+
+class ObjectReportd(MapTransform):
+    """Prints the number of objects and writes ``<case>_objects.csv``: pixels and middle (column, row) of each.
+
+    Args:
+        keys: keys of instance maps (1, W, H), numbered 1, 2, ...
+        output_dir: folder to write to.
+
+    Example:
+        >>> import tempfile
+        >>> report = ObjectReportd("pred", tempfile.mkdtemp())
+        >>> _ = report({"pred": torch.tensor([[[1, 1, 0], [0, 0, 2]]]), "case": "a"})
+        a: 2 objects, median 1.5 pixels
+    """
+
+    def __init__(self, keys: KeysCollection, output_dir: str | Path) -> None:
+        super().__init__(keys)
+        self.folder = Path(output_dir)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        item = dict(data)
+        for key in self.key_iterator(item):
+            objects = np.asarray(item[key].cpu())[0].astype(np.int64)
+            sizes = np.bincount(objects.ravel())
+            sums = [np.bincount(objects.ravel(), weights=place.ravel()) for place in np.indices(objects.shape)]
+            rows = [(n, int(sizes[n]), *(round(axis[n] / sizes[n], 1) for axis in sums)) for n in range(1, len(sizes))]
+            middle = f", median {np.median(sizes[1:]):g} pixels" if rows else ""
+            print(f"{item['case']}: {len(rows)} objects{middle}", flush=True)
+            with (
+                replacing(self.folder / f"{item['case']}_objects.csv") as temporary,
+                open(temporary, "w", newline="", encoding="utf-8") as stream,
+            ):
+                writer = csv.writer(stream)
+                writer.writerow(("object", "pixels", "column", "row"))
+                writer.writerows(rows)
         return item
 
 
