@@ -17,6 +17,7 @@ from medmamba_monai.ops.mamba3 import Mamba3State, mamba3_scan
 from medmamba_monai.ops.scan_order import ScanOrder, scan_order
 from medmamba_monai.ops.selective_scan import bidirectional_selective_scan, selective_scan
 from medmamba_monai.ops.state_space_dual import scalar_decay_scan, state_space_dual
+from medmamba_monai.ops.zero_order_hold import selective_scan_step
 
 __all__ = [
     "Mamba3State",
@@ -36,5 +37,6 @@ __all__ = [
     "scalar_decay_scan",
     "scan_order",
     "selective_scan",
+    "selective_scan_step",
     "state_space_dual",
 ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from medmamba_monai.ops import backends
+from medmamba_monai.ops.zero_order_hold import check_input_rule
 
 
 def selective_scan(
@@ -26,12 +27,13 @@ def selective_scan(
     delta_softplus: bool = False,
     return_last_state: bool = False,
     *,
+    input_rule: str = "euler",
     backend: str = "auto",
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Run h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t, y_t = C_t h_t + D u_t along the length.
 
-    Mamba (arXiv 2312.00752), equation 2 and algorithm 2, with the code's input rule (delta B, not exact zero-order
-    hold).
+    Mamba (arXiv 2312.00752), equation 2 and algorithm 2, with the code's input rule (delta B); with "zoh" the exact
+    zero-order hold of its equation 4, (exp(delta A) - 1) / A B.
 
     Args:
         u: input.
@@ -44,6 +46,7 @@ def selective_scan(
         delta_bias: added to delta, or None.
         delta_softplus: apply softplus to delta after the bias.
         return_last_state: also return the state after the last step.
+        input_rule: "euler", which every checkpoint of Mamba has, or "zoh", in plain torch only.
         backend: "auto" or a name from `available_backends()`.
 
     Shape:
@@ -51,7 +54,7 @@ def selective_scan(
         Returns (B, D, L) in u's dtype, and with return_last_state the state (B, D, N) in float32.
 
     Raises:
-        ValueError: when a shape, dtype or backend name does not fit.
+        ValueError: when a shape, dtype, rule or backend name does not fit.
         RuntimeError: when the forced backend cannot run here.
 
     Example:
@@ -64,17 +67,21 @@ def selective_scan(
         The state is float32 whatever the dtype of u or autocast (float64 for float64 inputs).
     """
     _check(u, delta, A, B, C, D, z, delta_bias)
+    check_input_rule(input_rule)
     cannot: dict[str, str] = {}
     if B.dim() == 2 or C.dim() == 2:
         kernels = ("native", "triton", "mamba_ssm")
         cannot = dict.fromkeys(kernels, "its kernel takes B and C along the length, not constant ones")
+    if input_rule == "zoh":
+        cannot = dict.fromkeys(("native", "triton", "mamba_ssm"), "its kernel has input_rule='euler' only")
     if return_last_state and torch.is_grad_enabled():
         cannot["mamba_ssm"] = "its kernel gives no gradient of the last state"
     module = backends.choose(backend, u, cannot)
     B, C = _grouped(B, u), _grouped(C, u)
     groups = math.lcm(B.shape[1], C.shape[1])
     B, C = _repeat_groups(B, groups), _repeat_groups(C, groups)
-    y, state = module.scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    held = {"zero_order_hold": True} if input_rule == "zoh" else {}
+    y, state = module.scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, **held)
     return (y, state) if return_last_state else y
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medmamba_monai.networks.layers.precision import autocast_dtype, without_autocast
-from medmamba_monai.ops import causal_conv1d, selective_scan
+from medmamba_monai.ops import causal_conv1d, causal_conv1d_step, selective_scan, selective_scan_step
+from medmamba_monai.ops.zero_order_hold import check_input_rule
+
+
+class MambaState(NamedTuple):
+    """What a stream remembers: the last inputs of the convolution (B, D, d_conv - 1) and the state (B, D, N)."""
+
+    conv: Tensor
+    ssm: Tensor
 
 
 class Mamba(nn.Module):
@@ -27,9 +37,10 @@ class Mamba(nn.Module):
         dt_max: largest initial step size.
         bias: give the input and output projections a bias.
         conv_bias: give the convolution a bias.
+        input_rule: "euler", as in every checkpoint, or "zoh", exact zero-order hold (plain torch, slower).
 
     Shape:
-        x (B, L, d_model); returns the same shape.
+        x (B, L, d_model); returns the same shape. `step` takes (B, d_model) and a state.
 
     Raises:
         ValueError: when an argument is out of range or the input does not fit.
@@ -53,8 +64,11 @@ class Mamba(nn.Module):
         dt_max: float = 0.1,
         bias: bool = False,
         conv_bias: bool = True,
+        input_rule: str = "euler",
     ) -> None:
         super().__init__()
+        check_input_rule(input_rule)
+        self.input_rule = input_rule
         for name, value in (("d_model", d_model), ("d_state", d_state), ("d_conv", d_conv)):
             if value < 1:
                 raise ValueError(f"{name} is {value}: it must be at least 1")
@@ -94,10 +108,28 @@ class Mamba(nn.Module):
         dt, B, C = torch.split(self.x_proj.weight @ u, [self.dt_rank, self.d_state, self.d_state], 1)
         y = selective_scan(
             u, self.dt_proj.weight @ dt, -torch.exp(self.A_log.float()), B, C, self.D.float(), z,
-            self.dt_proj.bias.float(), delta_softplus=True,
+            self.dt_proj.bias.float(), delta_softplus=True, input_rule=self.input_rule,
         )
         assert isinstance(y, Tensor)
         return _project(self.out_proj, y)
+
+    def initial_state(self, batch: int) -> MambaState:
+        """The state of ``batch`` streams before their first token."""
+        conv = self.D.new_zeros(batch, self.d_inner, self.conv1d.kernel_size[0] - 1)
+        return MambaState(conv, self.D.new_zeros(batch, self.d_inner, self.d_state))
+
+    def step(self, x: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
+        """Take the next token of each stream, (B, d_model), and return its output and the state after it."""
+        if x.dim() != 2 or x.shape[-1] != self.d_model:
+            raise ValueError(f"the step has shape {tuple(x.shape)}: give one token a stream, (batch, {self.d_model})")
+        u, z = self.in_proj(x).chunk(2, 1)
+        u, conv = causal_conv1d_step(u, state.conv, self.conv1d.weight.squeeze(1), self.conv1d.bias, "silu")
+        dt, B, C = torch.split(self.x_proj(u), [self.dt_rank, self.d_state, self.d_state], 1)
+        y, ssm = selective_scan_step(
+            state.ssm, u, F.linear(dt, self.dt_proj.weight), -torch.exp(self.A_log), B, C, self.D, z,
+            self.dt_proj.bias, delta_softplus=True, input_rule=self.input_rule,
+        )
+        return self.out_proj(y), MambaState(conv, ssm)
 
 
 def resolve_dt_rank(dt_rank: int | str, d_model: int) -> int:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medmamba_monai.ops.zero_order_hold import held_factor
+
 # An exported graph must hold for lengths unknown at export: 16 doublings join 65536 chunks.
 _EXPORT_CHUNK = 16
 _EXPORT_DOUBLINGS = 16
@@ -32,6 +34,7 @@ def scan(
     z: Tensor | None,
     delta_bias: Tensor | None,
     delta_softplus: bool,
+    zero_order_hold: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence chunk by chunk and return (y, last state); B and C are (B, G, N, L)."""
     work = torch.promote_types(u.dtype, torch.float32)
@@ -51,11 +54,12 @@ def scan(
     chunks = length // size + 2 if is_tracing() else -(-length // size)
     pad = chunks * size - length
     delta_c = _split(delta.reshape(batch, groups, per_group, 1, length), pad, size)
-    input_c = _split((delta * u_).reshape(batch, groups, per_group, 1, length), pad, size)
+    driven = u_ if zero_order_hold else delta * u_
+    input_c = _split(driven.reshape(batch, groups, per_group, 1, length), pad, size)
     B_c = _split_map(B.to(work), pad, size)
     C_c = _split_map(C.to(work), pad, size)
 
-    local, ends = _inside_chunks(delta_c, input_c, A, B_c, C_c)
+    local, ends = _inside_chunks(delta_c, input_c, A, B_c, C_c, zero_order_hold)
     # Sums of delta from the chunk's start: exp(A * sum) is a product of decays, never a quotient of two.
     elapsed = torch.cumsum(delta_c, 0)
     states = _combine(torch.exp(A * elapsed[-1]), ends)
@@ -97,13 +101,15 @@ def _split_map(x: Tensor, pad: int, size: int) -> Tensor:
     return _split(x, pad, size)
 
 
-def _inside_chunks(delta: Tensor, inputs: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+def _inside_chunks(
+    delta: Tensor, inputs: Tensor, A: Tensor, B: Tensor, C: Tensor, held: bool
+) -> tuple[Tensor, Tensor]:
     """Outputs (..., chunks, size) and end states (..., N, chunks) of every chunk started from zero."""
     h: Tensor | None = None
     outputs = []
     steps = zip(delta.unbind(0), inputs.unbind(0), B.unbind(0), C.unbind(0), strict=True)
     for delta_t, input_t, B_t, C_t in steps:
-        add = input_t * B_t
+        add = input_t * B_t * held_factor(delta_t, A) if held else input_t * B_t
         h = add if h is None else torch.exp(delta_t * A) * h + add
         outputs.append((C_t * h).sum(-2))
     assert h is not None

@@ -22,6 +22,7 @@ def scan(
     z: Tensor | None,
     delta_bias: Tensor | None,
     delta_softplus: bool,
+    zero_order_hold: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence one step at a time and return (y, last state); B and C are (B, G, N, L)."""
     work = torch.promote_types(u.dtype, torch.float32)
@@ -46,7 +47,9 @@ def scan(
     outputs = []
     for u_t, delta_t, B_t, C_t in steps:
         delta_t = delta_t.unsqueeze(-1)
-        h = torch.exp(delta_t * A) * h + delta_t * B_t * u_t.unsqueeze(-1)
+        # the quotient as it stands, not its series: this is the oracle
+        factor = torch.expm1(delta_t * A) / A if zero_order_hold else delta_t
+        h = torch.exp(delta_t * A) * h + factor * B_t * u_t.unsqueeze(-1)
         outputs.append((C_t * h).sum(-1))
     y = torch.stack(outputs, -1).reshape(batch, channels, length)
     if D is not None:
