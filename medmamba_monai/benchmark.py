@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medmamba_monai.network_modes import Call, inference, modes, training_step, tried
 from medmamba_monai.networks.nets import MedMamba, UMamba
 from medmamba_monai.ops import available_backends, backends, selective_scan
 
@@ -26,8 +27,8 @@ SHAPES = {"a": (384, 3136, 4), "b": (768, 4096, 4), "c": (640, 512, 1), "d": (96
 STATES = 16
 # A backend further from float64 than this, relative to the largest number, is wrong: it gets no speed.
 TOLERANCE = {"output": 2e-6, "gradient": 2e-5, "network": 1e-3}
-
-Call = Callable[[], object]
+# Where the kernels of a backend run; the others run everywhere.
+DEVICE = {"native": "cpu", "triton": "cuda", "mamba_ssm": "cuda"}
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Row:
     forward: float | None = None
     training: float | None = None
     memory: float | None = None
+    training_memory: float | None = None
     parameters: int | None = None
     refused: str | None = None
 
@@ -49,11 +51,12 @@ def main(argv: Sequence[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    device = torch.device(options.device)
     if options.what == "scan":
-        rows, base = scan(options.shapes.split(","), options.repeats), "chunked"
+        rows, base = scan(options.shapes.split(","), options.repeats, device, options.batch), "chunked"
     else:
-        rows, base = network(options.size, options.repeats), "MedMamba tiny"
-    facts = machine()
+        rows, base = network(options.size, options.repeats, device, options.batch), "MedMamba tiny"
+    facts = machine(device) | {"batch": options.batch}
     print("  ".join(f"{key}: {value}" for key, value in facts.items()))
     print(table(rows, base))
     if options.json:
@@ -67,18 +70,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", choices=("scan", "network"))
     parser.add_argument("--shapes", default="a,c", help=f"of the scan, from {','.join(SHAPES)} (default: a,c)")
     parser.add_argument("--size", type=int, default=224, help="side of the image for networks (default: 224)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or another device of torch (default: cpu)")
+    parser.add_argument("--batch", type=int, default=1, help="items at a time (default: 1)")
     parser.add_argument("--repeats", type=int, default=10, help="the best of so many rounds is shown (default: 10)")
     parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own)")
     parser.add_argument("--json", help="also write the numbers to this file")
     return parser
 
 
-def machine() -> dict[str, Any]:
+def machine(device: torch.device) -> dict[str, Any]:
     """What the numbers depend on."""
     from medmamba_monai.doctor import cpu
 
     facts: dict[str, Any] = {"cpu": cpu().get("name", ""), "system": platform.platform(), "torch": torch.__version__}
     facts |= {"python": platform.python_version(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        facts |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     if available_backends()["native"] is None:
         from medmamba_monai.ops.backends.native.library import instruction_set
 
@@ -86,19 +93,21 @@ def machine() -> dict[str, Any]:
     return facts
 
 
-def scan(shapes: Sequence[str], repeats: int) -> list[Row]:
+def scan(shapes: Sequence[str], repeats: int, device: torch.device, batch: int) -> list[Row]:
     """Time every backend and mambapy on the named shapes."""
     rows = []
     for shape in shapes:
         if shape not in SHAPES:
             raise ValueError(f"shape {shape!r} is unknown: use some of {','.join(SHAPES)}")
         contenders: dict[str, Callable[..., Tensor]] = {
-            name: _backend(name) for name, reason in available_backends().items() if reason is None
+            name: _backend(name)
+            for name, reason in available_backends().items()
+            if reason is None and DEVICE.get(name, device.type) == device.type
         }
         if importlib.util.find_spec("mambapy"):
             contenders["mambapy"] = _mambapy
-        made = [Row(shape, name, refused=check_scan(run)) for name, run in contenders.items()]
-        arguments = scan_inputs(*SHAPES[shape])
+        made = [Row(shape, name, refused=check_scan(run, device)) for name, run in contenders.items()]
+        arguments = scan_inputs(*SHAPES[shape], device, batch)
         sound = [row for row in made if row.refused is None]
         # The step by step reference needs seconds and holds every state: it is measured once, and not on the longest.
         patient = [row for row in sound if row.name not in ("reference", "mambapy") or SHAPES[shape][1] <= 4096]
@@ -109,53 +118,63 @@ def scan(shapes: Sequence[str], repeats: int) -> list[Row]:
         training = [_with_gradient(contenders[row.name], arguments) for row in patient]
         for row, first, both in zip(patient, best(forward, repeats), best(training, repeats), strict=True):
             row.forward, row.training = first, both
-        for row, call in zip(patient, forward, strict=True):
-            row.memory = extra_memory(call)
+        for row, call, step in zip(patient, forward, training, strict=True):
+            row.memory, row.training_memory = extra_memory(call, device), extra_memory(step, device)
         rows += made
     return rows
 
 
-def scan_inputs(channels: int, length: int, groups: int) -> dict[str, Tensor]:
+def scan_inputs(channels: int, length: int, groups: int, device: torch.device, batch: int = 1) -> dict[str, Tensor]:
     """Inputs like those inside a freshly made network."""
     rates = torch.arange(1.0, STATES + 1)
-    return {
-        "u": torch.randn(1, channels, length),
-        "delta": torch.randn(1, channels, length) * 0.5 - 2,
+    inputs = {
+        "u": torch.randn(batch, channels, length),
+        "delta": torch.randn(batch, channels, length) * 0.5 - 2,
         "A": -rates.repeat(channels, 1),
-        "B": torch.randn(1, groups, STATES, length),
-        "C": torch.randn(1, groups, STATES, length),
+        "B": torch.randn(batch, groups, STATES, length),
+        "C": torch.randn(batch, groups, STATES, length),
         "D": torch.ones(channels),
     }
+    return {name: x.to(device) for name, x in inputs.items()}
 
 
-def check_scan(run: Callable[..., Tensor]) -> str | None:
+def check_scan(run: Callable[..., Tensor], device: torch.device) -> str | None:
     """None when outputs and gradients agree with float64, else what is wrong."""
-    arguments = scan_inputs(16, 301, 2)
+    arguments = scan_inputs(16, 301, 2, torch.device("cpu"))
     exact = _results(_backend("reference"), {name: x.double() for name, x in arguments.items()})
-    for i, (found, wanted) in enumerate(zip(_results(run, arguments), exact, strict=True)):
-        error = float((found.double() - wanted).abs().max() / wanted.abs().max())
+    results = _results(run, {name: x.to(device) for name, x in arguments.items()})
+    for i, (found, wanted) in enumerate(zip(results, exact, strict=True)):
+        error = float((found.cpu().double() - wanted).abs().max() / wanted.abs().max())
         if not error <= TOLERANCE["gradient" if i else "output"]:
             return f"wrong: error {error:.1e}"
     return None
 
 
-def network(size: int, repeats: int) -> list[Row]:
-    """Time MedMamba and U-Mamba beside networks of about equal size, one image of size x size."""
+def network(size: int, repeats: int, device: torch.device, batch: int) -> list[Row]:
+    """Time MedMamba and U-Mamba beside networks of about equal size, on images of size x size."""
     if size < 128 or size % 32:
         raise ValueError(f"size {size} does not fit all networks: use a multiple of 32 from 128 on")
-    image, grey = torch.randn(1, 3, size, size), torch.randn(1, 1, size, size)
+    image, grey = (torch.randn(batch, channels, size, size, device=device) for channels in (3, 1))
     case = f"{size} x {size}"
-    rows, calls = [], []
-    for name, (make, x) in _networks(image, grey).items():
-        net = make().eval()
-        row = Row(case, name, parameters=sum(p.numel() for p in net.parameters()), refused=check_network(net, x))
-        rows.append(row)
-        if row.refused is None:
-            calls.append((row, net, x))
-    forward = best([_inference(net, x) for _, net, x in calls], repeats)
-    training = best([_step(net, x) for _, net, x in calls], max(1, repeats // 3))
-    for (row, _, _), first, both in zip(calls, forward, training, strict=True):
-        row.forward, row.training = first, both
+    rows: list[Row] = []
+    forward: list[tuple[Row, Call]] = []
+    training: list[tuple[Row, Call]] = []
+    for name, (build, x) in _networks(image, grey).items():
+        net = build().eval().to(device)
+        parameters, refused = sum(p.numel() for p in net.parameters()), check_network(net, x)
+        for mode in modes(device):
+            row = Row(case, name + mode.name, parameters=parameters, refused=refused)
+            rows.append(row)
+            for calls, make in ((forward, inference), (training, training_step)):
+                if row.refused is None:
+                    call, row.refused = tried(functools.partial(make, net, x, mode))
+                    calls += [] if call is None else [(row, call)]
+    for (row, call), time_ in zip(forward, best([call for _, call in forward], repeats), strict=True):
+        row.forward = time_
+        row.memory = None if device.type == "cpu" else extra_memory(call, device)
+    for (row, call), time_ in zip(training, best([call for _, call in training], max(1, repeats // 3)), strict=True):
+        row.training = time_
+        row.training_memory = None if device.type == "cpu" else extra_memory(call, device)
     return rows
 
 
@@ -201,21 +220,31 @@ def best(calls: Sequence[Call], repeats: int) -> list[float]:
                 continue
             start = time.perf_counter()
             call()
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
             if turn:
                 times[i] = min(times[i], 1000 * (time.perf_counter() - start))
     return times
 
 
-def extra_memory(call: Call) -> float | None:
-    """Growth of the process at its peak during the call, in megabytes; None where the system does not tell."""
+def extra_memory(call: Call, device: torch.device | None = None) -> float | None:
+    """Growth of the memory in use at its peak during the call, in megabytes; None where the system does not tell."""
+    kind = "cpu" if device is None else device.type
+    if kind == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    if kind != "cpu":
+        return None
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     try:
         # Memory that earlier calls left in the heap would hide what this one takes.
         ctypes.CDLL(None).malloc_trim(0)
         reset.write_text("5")
-        before = _status(status, "VmRSS")
+        resident = _status(status, "VmRSS")
         call()
-        return max(0.0, (_status(status, "VmHWM") - before) / 1024)
+        return max(0.0, (_status(status, "VmHWM") - resident) / 1024)
     except (OSError, KeyError, AttributeError):
         return None
 
@@ -227,14 +256,16 @@ def _status(path: Path, key: str) -> int:
 
 def table(rows: Sequence[Row], base: str) -> str:
     """Rows as text, each with its ratios to the row named `base` of the same case and to the reference backend."""
-    lines = [f"{'case':<12}{'name':<32}{'forward ms':>12}{'training ms':>13}{'extra MB':>10}{'M params':>10}"
-             f"{'  forward x ' + base:>26}{'  training x':>13}{'  x reference':>13}"]  # fmt: skip
+    width = max([32, *(len(row.name) + 2 for row in rows)])
+    lines = [f"{'case':<12}{'name':<{width}}{'forward ms':>12}{'training ms':>13}{'extra MB':>10}{'training MB':>13}"
+             f"{'M params':>10}{'  forward x ' + base:>26}{'  training x':>13}{'  x reference':>13}"]  # fmt: skip
     for row in rows:
         if row.refused:
-            lines.append(f"{row.case:<12}{row.name:<32}  {row.refused}")
+            lines.append(f"{row.case:<12}{row.name:<{width}}  {row.refused}")
             continue
-        line = f"{row.case:<12}{row.name:<32}{_number(row.forward):>12}{_number(row.training):>13}"
-        line += f"{_number(row.memory):>10}{_number(row.parameters and row.parameters / 1e6):>10}"
+        line = f"{row.case:<12}{row.name:<{width}}{_number(row.forward):>12}{_number(row.training):>13}"
+        line += f"{_number(row.memory):>10}{_number(row.training_memory):>13}"
+        line += f"{_number(row.parameters and row.parameters / 1e6):>10}"
         for name, part, width in ((base, "forward", 26), (base, "training", 13), ("reference", "forward", 13)):
             other = next((r for r in rows if r.case == row.case and r.name == name and not r.refused), None)
             ours, theirs = getattr(row, part), getattr(other, part, None)
@@ -285,19 +316,6 @@ def _without_gradient(run: Callable[..., Tensor], arguments: dict[str, Tensor]) 
 def _with_gradient(run: Callable[..., Tensor], arguments: dict[str, Tensor]) -> Call:
     leaves = _leaves(arguments)
     return lambda: torch.autograd.grad(run(**leaves), list(leaves.values()), arguments["u"])
-
-
-def _inference(net: nn.Module, x: Tensor) -> Call:
-    return lambda: torch.no_grad()(net)(x)
-
-
-def _step(net: nn.Module, x: Tensor) -> Call:
-    def run() -> None:
-        y = net(x)
-        (y[0] if isinstance(y, (list, tuple)) else y).sum().backward()
-        net.zero_grad()
-
-    return run
 
 
 if __name__ == "__main__":

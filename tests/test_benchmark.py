@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medmamba_monai import benchmark
+from medmamba_monai.network_modes import Mode, inference, modes, training_step
 from medmamba_monai.ops import available_backends
 
 
@@ -62,3 +63,50 @@ def test_a_network_whose_fast_scan_is_wrong_is_refused(monkeypatch: pytest.Monke
         monkeypatch.setattr(chunked, "scan", lambda *a: tuple(y * torch.nan for y in scan(*a)))
         found = benchmark.check_network(net, x)
         assert found is not None and found.startswith("wrong: error")
+
+
+@pytest.mark.parametrize("mode", [Mode(""), Mode(", bf16", bfloat16=True)])
+def test_ways_to_run_a_network(mode: Mode) -> None:
+    net, x = torch.nn.Conv2d(1, 2, 3), torch.randn(1, 1, 8, 8)
+    y = inference(net, x, mode)()
+    assert isinstance(y, Tensor) and not y.requires_grad
+    assert y.dtype == (torch.bfloat16 if mode.bfloat16 else torch.float32)
+    step = training_step(net, x, mode)
+    assert step is not None
+    seen = []
+    net.weight.register_hook(seen.append)
+    step()
+    assert len(seen) == 1 and net.weight.grad is None
+
+
+def test_cuda_adds_precision_compiler_and_graphs() -> None:
+    names = [mode.name for mode in modes(torch.device("cuda"))]
+    assert names == ["", ", compiled", ", CUDA graph", ", bf16", ", bf16, compiled", ", bf16, CUDA graph"]
+    assert training_step(torch.nn.Identity(), torch.zeros(1), modes(torch.device("cuda"))[2]) is None
+
+
+def test_a_network_that_cannot_run_tells_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def networks(*_: Tensor):  # type: ignore[no-untyped-def]
+        return {"fits": (lambda: torch.nn.Conv2d(3, 2, 3), torch.zeros(1, 3, 8, 8)),
+                "breaks": (Breaks, torch.zeros(1, 3, 8, 8))}  # fmt: skip
+
+    class Breaks(torch.nn.Identity):
+        def forward(self, x: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                raise RuntimeError("no training today\nand a long trace")
+            return x
+
+    monkeypatch.setattr(benchmark, "_networks", networks)
+    monkeypatch.setattr(benchmark, "check_network", lambda *_: None)
+    fits, breaks = benchmark.network(128, 1, torch.device("cpu"), 1)
+    assert fits.forward and fits.training and fits.refused is None
+    assert breaks.refused == "failed: no training today"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_scan_and_networks_on_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["scan", "--device", "cuda", "--shapes", "tiny", "--repeats", "1", "--batch", "2"]) == 0
+    assert "triton" in capsys.readouterr().out
+    assert benchmark.main(["network", "--device", "cuda", "--size", "128", "--repeats", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "MedMamba tiny, bf16, CUDA graph" in printed and "failed" not in printed
