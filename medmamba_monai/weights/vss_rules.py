@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import MambaUNet, VMamba, VMUNet
+from medmamba_monai.networks.nets import MambaUNet, MSVMUNet, SwinUMamba, SwinUMambaD, VMamba, VMUNet
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
@@ -31,6 +31,12 @@ _OVERLAP: Rules = (
     (r"patch_embed\.5\.", "patch_embed.conv2."),
     (r"patch_embed\.7\.", "patch_embed.norm2."),
 )
+_VSSM: Rules = (
+    (r"^vssm_encoder\.patch_embed\.", "encoder.patch_embed."),
+    (r"^vssm_encoder\.layers\.(\d+)\.blocks\.", r"encoder.stages.\1."),
+    (r"^vssm_encoder\.downsamples\.", "encoder.merges."),
+    *_MIXER,
+)
 _RULES: dict[type[nn.Module], Rules] = {
     VMamba: (*_ENCODER, (r"^classifier\.(norm|head)\.", r"\1.")),
     VMUNet: (
@@ -51,6 +57,41 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^up\.", "head.expand."),
         (r"^output\.", "head.conv."),
         *_ENCODER,
+    ),
+    SwinUMamba: (
+        (r"^stem\.1\.", "stem.2."),
+        *_VSSM,
+        (r"^encoder(\d)\.layer\.", lambda found: f"decoder.skips.{int(found[1]) - 1}."),
+        (r"^decoder1\.layer\.", "decoder.last."),
+        (r"^decoder(\d)\.transp_conv\.conv\.", lambda found: f"decoder.ups.{6 - int(found[1])}.up."),
+        (r"^decoder(\d)\.conv_block\.", lambda found: f"decoder.ups.{6 - int(found[1])}.block."),
+        (r"\.conv([12])\.conv\.", r".conv\1."),
+        (r"\.conv3\.conv\.", ".shortcut.0."),
+        (r"^out_layers\.(\d)\.conv\.conv\.", lambda found: f"heads.{3 - int(found[1])}."),
+    ),
+    SwinUMambaD: (
+        *_VSSM,
+        (r"^decoder\.expand_layers\.3\.", "heads.3.expand."),
+        (r"^decoder\.expand_layers\.", "decoder.expands."),
+        (r"^decoder\.stages\.(\d)\.blocks\.", r"decoder.stages.\1."),
+        (r"^decoder\.seg_layers\.3\.", "heads.3.conv."),
+        (r"^decoder\.seg_layers\.", "heads."),
+        (r"^decoder\.concat_back_dim\.", "decoder.fuses."),
+    ),
+    MSVMUNet: (
+        (r"^encoder\.layer([01])\.0\.", lambda found: f"encoder.patch_embed.conv{int(found[1]) + 1}."),
+        (r"^encoder\.layer([01])\.2\.", lambda found: f"encoder.patch_embed.norm{int(found[1]) + 1}."),
+        (r"^encoder\.downsamples\.(\d)\.1\.", r"encoder.merges.\1.conv."),
+        (r"^encoder\.downsamples\.(\d)\.3\.", r"encoder.merges.\1.norm."),
+        (r"^encoder\.layers\.(\d)\.blocks\.", r"encoder.stages.\1."),
+        (r"^decoder\.layers\.(\d)\.up\.", r"decoder.expands.\1."),
+        (r"^decoder\.layers\.(\d)\.concat_layer\.", r"decoder.fuses.\1."),
+        (r"^decoder\.layers\.(\d)\.vss_layer\.blocks\.", r"decoder.stages.\1."),
+        (r"^decoder\.out_layers\.0\.out\.", "head.conv."),
+        (r"^decoder\.out_layers\.0\.", "head.expand."),
+        (r"\.expand\.([13])\.", lambda found: f".expand.{int(found[1]) + 1}."),
+        (r"\.multiscale_conv\.dw_convs\.", ".convs."),
+        *_MIXER,
     ),
 }
 

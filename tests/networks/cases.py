@@ -48,6 +48,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vm_unet_2d": ("VMUNet", {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]}),
     "mamba_unet_2d": ("MambaUNet", {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16]}),
     "mamba_unet_3d": ("MambaUNet", {"spatial_dims": 3, "depths": [1, 1], "dims": [4, 8], "order": "raster"}),
+    "swin_umamba_2d": ("SwinUMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "deep_supervision": True}),
+    "swin_umamba_d_2d": (
+        "SwinUMambaD",
+        {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "decoder_depth": 1, "deep_supervision": True},
+    ),
+    "msvm_unet_2d": ("MSVMUNet", {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "decoder_depth": 1}),
 }
 CLASSIFIERS = {"MedMamba", "VMamba"}
 ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}

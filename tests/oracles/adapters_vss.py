@@ -8,16 +8,36 @@ from typing import Any
 import torch
 from torch import nn
 
-from medmamba_monai.networks.nets import MambaUNet, VMamba, VMUNet
+from medmamba_monai.networks.nets import MambaUNet, MSVMUNet, SwinUMamba, SwinUMambaD, VMamba, VMUNet
 
-NAMES = ("vmamba_v0", "vmamba_v2", "vmamba_v2_channel_last", "vmamba_v2_gmlp_bn", "vm_unet", "mamba_unet")
+NAMES = (
+    "vmamba_v0", "vmamba_v2", "vmamba_v2_channel_last", "vmamba_v2_gmlp_bn", "vm_unet", "mamba_unet", "swin_umamba",
+    "swin_umamba_d", "msvm_unet",
+)  # fmt: skip
+    "vmamba_v0",
+    "vmamba_v2",
+    "vmamba_v2_channel_last",
+    "vmamba_v2_gmlp_bn",
+    "vm_unet",
+    "mamba_unet",
+    "swin_umamba",
+    "swin_umamba_d",
+    "msvm_unet",
+)
 
 
 def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
     """Build our network of an oracle from the constructor arguments of its upstream class."""
     if name.startswith("vmamba"):
         return _vmamba(ctor)
-    return {"vm_unet": _vm_unet, "mamba_unet": _mamba_unet}[name](ctor)
+    builders = {
+        "vm_unet": _vm_unet,
+        "mamba_unet": _mamba_unet,
+        "swin_umamba": _swin_umamba,
+        "swin_umamba_d": _swin_umamba_d,
+        "msvm_unet": _msvm_unet,
+    }
+    return builders[name](ctor)
 
 
 def probabilities(net: nn.Module) -> nn.Module:
@@ -79,3 +99,37 @@ def _vmamba(ctor: Mapping[str, Any]) -> nn.Module:
         gated_mlp=ctor.get("gmlp", False),
         norm="batch" if ctor["norm_layer"] == "bn" else "layer",
     )
+
+
+def _swin_umamba(ctor: Mapping[str, Any]) -> nn.Module:
+    # compared in training mode, the only one in which our network returns all outputs: nothing may be dropped
+    return SwinUMamba(
+        2,
+        ctor["in_chans"],
+        ctor["out_chans"],
+        ctor.get("encoder_depths", [2, 2, 9, 2]),
+        ctor.get("encoder_dims", [96, 192, 384, 768]),
+        d_state=ctor.get("encoder_d_state", 16),
+        drop_path_rate=0.0,
+        deep_supervision=ctor["deep_supervision"],
+    )
+
+
+def _swin_umamba_d(ctor: Mapping[str, Any]) -> nn.Module:
+    encoder, decoder = ctor["vss_args"], ctor["decoder_args"]
+    return SwinUMambaD(
+        2,
+        encoder["in_chans"],
+        decoder["num_classes"],
+        encoder["depths"],
+        decoder["features_per_stage"],
+        encoder["patch_size"],
+        d_state=decoder["d_state"],
+        drop_path_rate=0.0,
+        deep_supervision=decoder["deep_supervision"],
+    )
+
+
+def _msvm_unet(ctor: Mapping[str, Any]) -> nn.Module:
+    dims = [ctor["EMBED_DIM"] * 2**stage for stage in range(4)]
+    return MSVMUNet(2, ctor["in_channels"], ctor["num_classes"], ctor["DEPTHS"], dims)

@@ -153,3 +153,42 @@ class UnetrUp(nn.Module):
         up = crop(saturate(self.up(x)), skip.shape[2:], first_axis=2)
         joined: Tensor = self.block(torch.cat((up, skip), 1))
         return joined
+
+
+class UnetrDecoder(nn.Module):
+    """Double the resolution from the deepest map to the image, with a residual block on every skip.
+
+    Swin-UMamba (arXiv 2402.03302), figure 1; UNETR (arXiv 2103.10504), figure 2.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        widths: channels of the maps, the highest resolution, half of the image's, first.
+
+    Shape:
+        image (B, in_channels, *S) and maps (B, widths[i], *S / 2 ** (i + 1)); returns the maps of all levels but the
+        deepest, the lowest resolution first, and last one at the image's resolution with widths[0] channels.
+
+    Example:
+        >>> decoder = UnetrDecoder(2, 1, [4, 8])
+        >>> image, maps = torch.zeros(1, 1, 8, 7), [torch.zeros(1, 4, 4, 4), torch.zeros(1, 8, 2, 2)]
+        >>> [tuple(y.shape) for y in decoder(image, maps)]
+        [(1, 8, 4, 4), (1, 4, 8, 7)]
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        before = (in_channels, *widths)
+        self.skips = nn.ModuleList(unetr_block(spatial_dims, a, b) for a, b in zip(before, widths, strict=False))
+        deeper = (*widths[1:], widths[-1])
+        pairs = list(zip(deeper, widths, strict=True))
+        self.ups = nn.ModuleList(UnetrUp(spatial_dims, a, b, b) for a, b in reversed(pairs))
+        self.last = unetr_block(spatial_dims, widths[0], widths[0])
+
+    def forward(self, image: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
+        skips = [skip(given) for skip, given in zip(self.skips, (image, *maps), strict=False)]
+        x, results = maps[-1], []
+        for up, skip in zip(self.ups, reversed(skips), strict=True):
+            x = up(x, skip)
+            results.append(x)
+        return [*results[:-1], self.last(x)]

@@ -12,6 +12,9 @@ from medmamba_monai.networks.blocks.arguments import check_choice
 Self = TypeVar("Self", bound="PublishedNetwork")
 
 
+UNRECORDED = "not recorded here: see the repository before you copy from it; this package copies nothing"
+
+
 class Variant(NamedTuple):
     """Constructor arguments of a published network, and its number of parameters with them."""
 
