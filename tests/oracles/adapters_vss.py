@@ -14,16 +14,6 @@ NAMES = (
     "vmamba_v0", "vmamba_v2", "vmamba_v2_channel_last", "vmamba_v2_gmlp_bn", "vm_unet", "mamba_unet", "swin_umamba",
     "swin_umamba_d", "msvm_unet",
 )  # fmt: skip
-    "vmamba_v0",
-    "vmamba_v2",
-    "vmamba_v2_channel_last",
-    "vmamba_v2_gmlp_bn",
-    "vm_unet",
-    "mamba_unet",
-    "swin_umamba",
-    "swin_umamba_d",
-    "msvm_unet",
-)
 
 
 def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
