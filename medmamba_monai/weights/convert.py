@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medmamba_monai.networks.nets import MedMamba, UMamba
-from medmamba_monai.weights import vss_rules
+from medmamba_monai.weights import vim_rules, vss_rules
 
 _CONTAINERS = ("network_weights", "state_dict", "model_state_dict", "model", "network", "net")
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -45,7 +45,7 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
         >>> sorted(convert({"state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}, net))
         ['bias', 'weight']
     """
-    state = _unwrap(state_dict)
+    state = unwrap(state_dict)
     own = network.state_dict()
     rename = _renamer(network)
     converted: dict[str, Tensor] = {}
@@ -69,13 +69,18 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
     return {key: converted[key] for key in own}
 
 
-def _unwrap(content: Any) -> dict[str, Tensor]:
-    """The state dict inside a checkpoint: tensors by name."""
+def unwrap(content: Any) -> dict[str, Tensor]:
+    """The state dict inside a checkpoint: tensors by name.
+
+    Example:
+        >>> unwrap({"model": {"weight": torch.ones(1)}})
+        {'weight': tensor([1.])}
+    """
     if not isinstance(content, Mapping):
         raise WeightsError(f"the checkpoint holds a {type(content).__name__}: give a dict of tensors by name")
     for name in _CONTAINERS:
         if isinstance(content.get(name), Mapping):
-            return _unwrap(content[name])
+            return unwrap(content[name])
     odd = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if odd or not content:
         found = f"entries that are no tensors: {_some(odd)}" if odd else "nothing"
@@ -95,7 +100,7 @@ def _renamer(network: nn.Module) -> Callable[[str], str]:
         return lambda key: _rename_umamba(key, last)
     if isinstance(network, MedMamba):
         return _rename_medmamba
-    return vss_rules.renamer(network) or (lambda key: key)
+    return vss_rules.renamer(network) or vim_rules.renamer(network) or (lambda key: key)
 
 
 def _rename_umamba(key: str, last_stage: int) -> str:

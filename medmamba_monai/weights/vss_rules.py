@@ -101,8 +101,17 @@ def renamer(network: nn.Module) -> Callable[[str], str] | None:
     rules = _RULES.get(type(network))
     if rules is None:
         return None
-    stem = _OVERLAP if any(key.startswith("encoder.patch_embed.conv1.") for key in network.state_dict()) else _PATCH
+    stem = _stem(network)
     return lambda key: apply((*stem, *rules), key)
+
+
+def encoder_key(encoder: nn.Module, key: str) -> str:
+    """Our name of a tensor of VMamba's checkpoint, starting with "encoder." where it is one of the encoder's."""
+    return key if key.startswith("encoder.") else apply((*_stem(encoder), *_RULES[VMamba]), key)
+
+
+def _stem(network: nn.Module) -> Rules:
+    return _OVERLAP if any("patch_embed.conv1." in key for key in network.state_dict()) else _PATCH
 
 
 def apply(rules: Rules, key: str) -> str:
