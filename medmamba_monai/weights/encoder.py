@@ -24,9 +24,9 @@ def load_encoder(encoder: VSSEncoder, state_dict: Mapping[str, Any]) -> Loaded:
     """Fill an encoder from a checkpoint of VMamba, in the names of its authors or ours.
 
     Blocks are taken by their place; a checkpoint with more blocks in a stage gives its first ones. Where the image has
-    another number of channels, the kernels of the patch embedding are summed and shared out evenly, so that a grey image
-    gives the same tokens whatever the number of its copies. Where the patch embedding has
-    another form it keeps its initial values.
+    another number of channels, the kernels of the patch embedding are summed and shared out evenly, so that a grey
+    image gives the same tokens whatever the number of its copies. Where the patch embedding has another form it keeps
+    its initial values.
 
     Args:
         encoder: the encoder, filled in place, for example ``SwinUMamba(...).encoder``.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import MambaUNet, MSVMUNet, SwinUMamba, SwinUMambaD, VMamba, VMUNet
+from medmamba_monai.networks.nets import MambaUNet, MSVMUNet, SwinUMamba, SwinUMambaD, UltraLightVMUNet, VMamba, VMUNet
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
@@ -36,6 +36,14 @@ _VSSM: Rules = (
     (r"^vssm_encoder\.layers\.(\d+)\.blocks\.", r"encoder.stages.\1."),
     (r"^vssm_encoder\.downsamples\.", "encoder.merges."),
     *_MIXER,
+)
+_LIGHT: Rules = (
+    (r"^ebn(\d)\.", lambda found: f"frame.encoder_norms.{int(found[1]) - 1}."),
+    (r"^dbn(\d)\.", lambda found: f"frame.decoder_norms.{int(found[1]) - 1}."),
+    (r"^final\.", "frame.head."),
+    (r"^scab\.catt\.get_all_att\.", "frame.bridge.mix."),
+    (r"^scab\.catt\.att(\d)\.", lambda found: f"frame.bridge.weights.{int(found[1]) - 1}."),
+    (r"^scab\.satt\.shared_conv2d\.0\.", "frame.bridge.places."),
 )
 _RULES: dict[type[nn.Module], Rules] = {
     VMamba: (*_ENCODER, (r"^classifier\.(norm|head)\.", r"\1.")),
@@ -92,6 +100,12 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"\.expand\.([13])\.", lambda found: f".expand.{int(found[1]) + 1}."),
         (r"\.multiscale_conv\.dw_convs\.", ".convs."),
         *_MIXER,
+    ),
+    UltraLightVMUNet: (
+        *_LIGHT,
+        (r"^encoder(\d)\.0\.", lambda found: f"frame.encoder.{int(found[1]) - 1}."),
+        (r"^decoder(\d)\.0\.", lambda found: f"frame.decoder.{int(found[1]) - 1}."),
+        (r"^decoder(\d)\.(?=weight|bias)", lambda found: f"frame.decoder.{int(found[1]) - 1}."),
     ),
 }
 

@@ -48,12 +48,34 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vm_unet_2d": ("VMUNet", {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]}),
     "mamba_unet_2d": ("MambaUNet", {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16]}),
     "mamba_unet_3d": ("MambaUNet", {"spatial_dims": 3, "depths": [1, 1], "dims": [4, 8], "order": "raster"}),
-    "swin_umamba_2d": ("SwinUMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "deep_supervision": True}),
+    "swin_umamba_2d": (
+        "SwinUMamba",
+        {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "drop_path_rate": 0.0, "deep_supervision": True},
+    ),
     "swin_umamba_d_2d": (
         "SwinUMambaD",
-        {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "decoder_depth": 1, "deep_supervision": True},
+        {
+            "spatial_dims": 2,
+            "depths": [1, 1],
+            "dims": [8, 16],
+            "decoder_depth": 1,
+            "drop_path_rate": 0.0,
+            "deep_supervision": True,
+        },
     ),
     "msvm_unet_2d": ("MSVMUNet", {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "decoder_depth": 1}),
+    "lightm_unet_2d": (
+        "LightMUNet",
+        {"spatial_dims": 2, "init_filters": 8, "groups": 4, "blocks_down": [1, 1], "blocks_up": [1]},
+    ),
+    "lightm_unet_3d": (
+        "LightMUNet",
+        {"spatial_dims": 3, "init_filters": 4, "groups": 2, "blocks_down": [1, 1], "blocks_up": [1]},
+    ),
+    "ultralight_vm_unet_2d": (
+        "UltraLightVMUNet",
+        {"spatial_dims": 2, "channels": [4, 8, 8], "mamba_stages": 1},
+    ),
 }
 CLASSIFIERS = {"MedMamba", "VMamba"}
 ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}

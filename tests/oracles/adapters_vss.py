@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from medmamba_monai.networks.nets import MambaUNet, MSVMUNet, SwinUMamba, SwinUMambaD, VMamba, VMUNet
+from medmamba_monai.networks.nets import MambaUNet, MSVMUNet, SwinUMamba, SwinUMambaD, UltraLightVMUNet, VMamba, VMUNet
 
 NAMES = (
     "vmamba_v0", "vmamba_v2", "vmamba_v2_channel_last", "vmamba_v2_gmlp_bn", "vm_unet", "mamba_unet", "swin_umamba",
-    "swin_umamba_d", "msvm_unet",
+    "swin_umamba_d", "msvm_unet", "ultralight_vm_unet", "ultralight_vm_unet_nobridge",
 )  # fmt: skip
 
 
@@ -26,6 +26,8 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         "swin_umamba": _swin_umamba,
         "swin_umamba_d": _swin_umamba_d,
         "msvm_unet": _msvm_unet,
+        "ultralight_vm_unet": _ultralight,
+        "ultralight_vm_unet_nobridge": _ultralight,
     }
     return builders[name](ctor)
 
@@ -123,3 +125,9 @@ def _swin_umamba_d(ctor: Mapping[str, Any]) -> nn.Module:
 def _msvm_unet(ctor: Mapping[str, Any]) -> nn.Module:
     dims = [ctor["EMBED_DIM"] * 2**stage for stage in range(4)]
     return MSVMUNet(2, ctor["in_channels"], ctor["num_classes"], ctor["DEPTHS"], dims)
+
+
+def _ultralight(ctor: Mapping[str, Any]) -> nn.Module:
+    channels, bridge, split_att = ctor["c_list"], ctor["bridge"], ctor["split_att"]
+    net = UltraLightVMUNet(2, ctor["input_channels"], ctor["num_classes"], channels, bridge=bridge, split_att=split_att)
+    return probabilities(net)

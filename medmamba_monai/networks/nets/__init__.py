@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
+from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
 from medmamba_monai.networks.nets.vm_unet import VMUNet
 from medmamba_monai.networks.nets.vmamba import VMamba
 
-__all__ = ["MambaUNet", "MSVMUNet", "MedMamba", "SwinUMamba", "SwinUMambaD", "UMamba", "VMamba", "VMUNet"]
+__all__ = [
+    "LightMUNet",
+    "MambaUNet",
+    "MSVMUNet",
+    "MedMamba",
+    "SwinUMamba",
+    "SwinUMambaD",
+    "UMamba",
+    "UltraLightVMUNet",
+    "VMamba",
+    "VMUNet",
+]
