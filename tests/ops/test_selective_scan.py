@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medmamba_monai.ops import (
     available_backends,
@@ -289,3 +290,22 @@ def test_constant_maps_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
     u = torch.ones(1, 64, 1000)
     selective_scan(u, u, -torch.ones(64, 16), torch.ones(64, 16), torch.ones(64, 16), backend="chunked")
     assert sizes and max(sizes) < 64 * 16 * 1000
+
+
+class NoDoubles(TorchDispatchMode):
+    """Refuse every float64 tensor, which Apple's GPUs do not have."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        for x in torch.utils._pytree.tree_leaves(result):
+            assert not isinstance(x, Tensor) or x.dtype != torch.float64, func
+        return result
+
+
+def test_chunked_runs_on_any_device() -> None:
+    """The meta device refuses to mix with tensors of the CPU, as any other device would."""
+    leaves = {name: x.to("meta").requires_grad_() for name, x in inputs(70, groups=2).items() if x is not None}
+    with NoDoubles():
+        y, last = selective_scan(**leaves, delta_softplus=True, return_last_state=True)
+        gradients = torch.autograd.grad(y.sum() + last.sum(), list(leaves.values()))
+    assert all(x.is_meta and x.dtype == torch.float32 for x in (y, last, *gradients))
