@@ -74,7 +74,7 @@ def diagonal_kernel(log_decay: Tensor, C: Tensor, length: int) -> Tensor:
     """
     work = torch.float64 if C.dtype in (torch.complex128, torch.float64) else torch.float32
     size = 64 if is_tracing() else 2 ** math.ceil(math.log2(max(length, 1)) / 2)
-    rows = length // size + 1
+    rows = length // size + (2 if is_tracing() else 1)
     log_decay = log_decay.to(torch.complex128).unsqueeze(-1)
     place = torch.arange(size, device=C.device)
     row = torch.arange(rows, device=C.device) * size
@@ -148,7 +148,7 @@ def dense_kernel(A: Tensor, B: Tensor, C: Tensor, length: int) -> Tensor:
     columns, power = B.unsqueeze(-1), A
     for _ in range(bits):
         columns, power = torch.cat((columns, power @ columns), -1), power @ power
-    rows = length // columns.shape[-1] + 1
+    rows = length // columns.shape[-1] + (2 if is_tracing() else 1)
     row = torch.arange(rows, device=A.device)
     left = C.unsqueeze(1).expand(-1, rows, -1)
     for bit in range(_EXPORT_BITS if is_tracing() else (rows - 1).bit_length()):
@@ -221,7 +221,7 @@ def _diagonal_scan(x: Tensor, log_decay: Tensor, depth: int) -> Tensor:
     table = torch.where(since >= 0, torch.exp(log_decay[:, None, None] * since.clamp(min=0)), 0).to(x.dtype)
     if last:
         return x @ table.mT
-    blocks = length // size + 1 if is_tracing() else -(-length // size)
+    blocks = length // size + 2 if is_tracing() else -(-length // size)
     parts = torch.unflatten(F.pad(x, (0, blocks * size - length)), -1, (-1, size))
     local = (parts.flatten(1, 2) @ table.mT).reshape(parts.shape)
     ends = _diagonal_scan(local[..., -1], log_decay * size, depth - 1)

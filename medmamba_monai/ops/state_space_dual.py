@@ -142,9 +142,9 @@ def _scan(
     work = torch.promote_types(x.dtype, torch.float32)
     batch, length, rank, heads, width = x.shape
     groups = B.shape[3]
-    # A recorded graph must hold for other lengths: their chunks are a plain expression of the length.
+    # A recorded graph must hold for other lengths: their chunks are a plain expression of the length, and never one.
     size = chunk_size if is_tracing() else min(chunk_size, length)
-    chunks = length // size + 1 if is_tracing() else -(-length // size)
+    chunks = length // size + 2 if is_tracing() else -(-length // size)
     pad = chunks * size - length
     # Padded steps have decay 1 and input 0: they keep the state.
     x_c = _chunks(x.to(work), groups, pad, size)
@@ -208,7 +208,7 @@ def joined(log_decay: Tensor, x: Tensor) -> Tensor:
     """Run h_t = exp(log_decay_t) h_{t-1} + x_t for decays (..., T) and inputs (..., T, F), by matrix products."""
     length = x.shape[-2]
     if is_tracing():
-        size, blocks = _BLOCK // 2, length // (_BLOCK // 2) + 1
+        size, blocks = _BLOCK // 2, length // (_BLOCK // 2) + 2
     elif length <= _BLOCK:
         return torch.exp(segment_sums(log_decay)) @ x
     else:

@@ -95,10 +95,11 @@ def test_state_dict_and_float64(name: str) -> None:
         torch.testing.assert_close(other.double()(x.double()).float(), core(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mamba2", "mamba3_mimo", "s4", "s4d", "s5"])
+@pytest.mark.parametrize("name", ["mamba2", "s5"])
 def test_export_holds_for_other_lengths(name: str) -> None:
+    # of each way to compute, recorded chunks and recorded kernels, one: an export takes seconds
     core = CORES[name]().eval()
-    dynamic = {"x": {1: torch.export.Dim("length", min=2, max=4096)}}
+    dynamic = {"x": {1: torch.export.Dim.AUTO}}
     program = torch.export.export(core, (torch.randn(1, 20, 8),), dynamic_shapes=dynamic).module()
     for length in (5, 33, 700):
         x = torch.randn(1, length, 8)
