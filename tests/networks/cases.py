@@ -76,6 +76,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "UltraLightVMUNet",
         {"spatial_dims": 2, "channels": [4, 8, 8], "mamba_stages": 1},
     ),
+    "composed_unetr_2d": (
+        "ComposedUNet",
+        {
+            "spatial_dims": 2,
+            "core": "s6",
+            "mixer": "sequence",
+            "order": "bidirectional",
+            "decoder": "unetr",
+            "depths": [1, 1],
+            "dims": [8, 16],
+        },
+    ),
 }
 CLASSIFIERS = {"MedMamba", "VMamba"}
 ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}

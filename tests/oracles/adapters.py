@@ -11,13 +11,15 @@ from medmamba_monai.networks.layers.mamba import Mamba
 from medmamba_monai.networks.nets import MedMamba, UMamba
 from medmamba_monai.networks.nets.umamba_variants import released_block_counts
 from medmamba_monai.weights import convert
-from tests.oracles import adapters_cores, adapters_vss
+from tests.oracles import adapters_cores, adapters_vim, adapters_vss
 
 
 def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
     """Build our network of an oracle from the constructor arguments of its upstream class."""
     if name in adapters_cores.NAMES:
         return adapters_cores.build(name, ctor)
+    if name in adapters_vim.NAMES:
+        return adapters_vim.build(name, ctor)
     if name in adapters_vss.NAMES:
         return adapters_vss.build(name, ctor)
     if name.startswith("umamba"):

@@ -103,7 +103,11 @@ class Mamba(nn.Module):
 
         A product with the weight on the left gives channels-first results at once, as the scan needs them.
         """
-        u, z = _project(self.in_proj, x).chunk(2, 1)
+        return project(self.out_proj, self.mix_inner(x))
+
+    def mix_inner(self, x: Tensor) -> Tensor:
+        """The layer without its output projection: (B, d_model, L) to (B, d_inner, L)."""
+        u, z = project(self.in_proj, x).chunk(2, 1)
         u = causal_conv1d(u, self.conv1d.weight.squeeze(1), self.conv1d.bias, "silu")
         dt, B, C = torch.split(self.x_proj.weight @ u, [self.dt_rank, self.d_state, self.d_state], 1)
         y = selective_scan(
@@ -111,7 +115,7 @@ class Mamba(nn.Module):
             self.dt_proj.bias.float(), delta_softplus=True, input_rule=self.input_rule,
         )
         assert isinstance(y, Tensor)
-        return _project(self.out_proj, y)
+        return y
 
     def initial_state(self, batch: int) -> MambaState:
         """The state of ``batch`` streams before their first token."""
@@ -152,7 +156,7 @@ def initial_dt_bias(shape: tuple[int, ...], dt_min: float = 0.001, dt_max: float
     return dt + torch.log(-torch.expm1(-dt))
 
 
-def _project(linear: nn.Linear, x: Tensor) -> Tensor:
+def project(linear: nn.Linear, x: Tensor) -> Tensor:
     """Apply a linear layer to the channels of (B, D, L)."""
     y = linear.weight @ x
     return y if linear.bias is None else y + linear.bias[:, None].to(y.dtype)

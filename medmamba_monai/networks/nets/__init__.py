@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medmamba_monai.networks.nets.composed_unet import ComposedUNet
 from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.medmamba import MedMamba
@@ -13,6 +14,7 @@ from medmamba_monai.networks.nets.vm_unet import VMUNet
 from medmamba_monai.networks.nets.vmamba import VMamba
 
 __all__ = [
+    "ComposedUNet",
     "LightMUNet",
     "MambaUNet",
     "MSVMUNet",

@@ -1,0 +1,28 @@
+"""The constructor arguments of the authors of LightM-UNet, LKM-UNet and Vim, translated to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from medmamba_monai.networks.nets import LightMUNet
+
+NAMES = ("lightm_unet_3d",)
+
+
+def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
+    """Build our network of an oracle from the constructor arguments of its upstream class."""
+    return {"lightm_unet_3d": _lightm_unet}[name](ctor)
+
+
+def _lightm_unet(ctor: Mapping[str, Any]) -> nn.Module:
+    return LightMUNet(
+        ctor.get("spatial_dims", 3),
+        ctor.get("in_channels", 1),
+        ctor.get("out_channels", 2),
+        ctor.get("init_filters", 8),
+        ctor.get("blocks_down", [1, 2, 2, 4]),
+        ctor.get("blocks_up", [1, 1, 1]),
+    )
