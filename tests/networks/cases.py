@@ -88,6 +88,21 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "dims": [8, 16],
         },
     ),
+    "lkm_unet_2d": (
+        "LKMUNet",
+        {"spatial_dims": 2, "features": [4, 8], "n_blocks": 1, "n_decoder_blocks": 1, "deep_supervision": True},
+    ),
+    "lkm_unet_released_3d": (
+        "LKMUNet",
+        {
+            "spatial_dims": 3,
+            "features": [4, 8],
+            "n_blocks": 1,
+            "n_decoder_blocks": 1,
+            "windows": 1,
+            "design": "released",
+        },
+    ),
 }
 CLASSIFIERS = {"MedMamba", "VMamba"}
 ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}

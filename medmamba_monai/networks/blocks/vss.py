@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
 from medmamba_monai.networks.blocks.patches import ConvMerging, OverlapPatchEmbed, PatchEmbed, PatchMerging, token_norm
+from medmamba_monai.networks.blocks.ss_conv_ssm import SSConvSSM
 from medmamba_monai.networks.layers.precision import saturate
 from medmamba_monai.networks.layers.scan_mixer import ScanMixer
+from medmamba_monai.networks.layers.sequence_mixer import SequenceMixer
 
 
 class Mlp(nn.Module):
@@ -71,7 +73,12 @@ class VSSBlock(nn.Module):
         gated_mlp: gate the MLP.
         mlp_kernels: sizes of the convolutions inside the MLP.
         norm: "layer" or "batch".
-        mixer: arguments of `ScanMixer`, for example ``order``, ``d_state``, ``expand`` or ``gate``.
+        mixer: "scan" for `ScanMixer`, "sequence" for `SequenceMixer`.
+        residual: add the mixer's result to its input instead of replacing it.
+        arguments: those of the mixer, for example ``order``, ``d_state``, ``expand``, ``gate`` or ``core``.
+
+    Raises:
+        ValueError: when there is no such mixer, or an argument is out of range.
 
     Shape:
         x (B, *S, channels), channels last; returns the same shape.
@@ -90,11 +97,15 @@ class VSSBlock(nn.Module):
         gated_mlp: bool = False,
         mlp_kernels: Sequence[int] = (),
         norm: str = "layer",
-        **mixer: Any,
+        mixer: str = "scan",
+        residual: bool = True,
+        **arguments: Any,
     ) -> None:
         super().__init__()
-        self.norm = token_norm(norm, channels)
-        self.mixer = ScanMixer(channels, spatial_dims, **mixer)
+        check_choice("mixer", mixer, ("scan", "sequence"))
+        self.norm, self.residual = token_norm(norm, channels), residual
+        build: Callable[..., nn.Module] = ScanMixer if mixer == "scan" else SequenceMixer
+        self.mixer = build(channels, spatial_dims, **arguments)
         self.drop_path: nn.Module = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.norm2: nn.Module | None = None
         if mlp_ratio > 0:
@@ -102,20 +113,27 @@ class VSSBlock(nn.Module):
             self.mlp = Mlp(spatial_dims, channels, int(mlp_ratio * channels), gated_mlp, mlp_kernels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = saturate(x + self.drop_path(self.mixer(self.norm(x))))
+        mixed = self.drop_path(self.mixer(self.norm(x)))
+        x = saturate(x + mixed) if self.residual else saturate(mixed)
         if self.norm2 is not None:
             x = saturate(x + self.drop_path(self.mlp(self.norm2(x))))
         return x
 
 
-def vss_stage(spatial_dims: int, channels: int, drop_paths: Sequence[float], **block: Any) -> nn.Sequential:
-    """Several VSS blocks, one for each rate of drop path.
+def vss_stage(
+    spatial_dims: int, channels: int, drop_paths: Sequence[float], block: str = "vss", **arguments: Any
+) -> nn.Sequential:
+    """Several blocks, one for each rate of drop path: "vss", "replace" (without residual) or "ss_conv_ssm".
 
     Example:
         >>> len(vss_stage(2, 8, [0.0, 0.1]))
         2
     """
-    return nn.Sequential(*(VSSBlock(spatial_dims, channels, rate, **block) for rate in drop_paths))
+    check_choice("block", block, ("vss", "replace", "ss_conv_ssm"))
+    if block == "ss_conv_ssm":
+        return nn.Sequential(*(SSConvSSM(spatial_dims, channels, drop_path=r, **arguments) for r in drop_paths))
+    residual = block == "vss"
+    return nn.Sequential(*(VSSBlock(spatial_dims, channels, r, residual=residual, **arguments) for r in drop_paths))
 
 
 class VSSEncoder(nn.Module):
@@ -133,7 +151,7 @@ class VSSEncoder(nn.Module):
         merge: "patch" to join four neighbours, "conv" for a convolution of 3x3 with stride 2.
         drop_path_rate: chance to drop a branch in the last block; it grows linearly from 0 over the blocks.
         norm: "layer" or "batch", in front of branches and after convolutions.
-        block: further arguments of `VSSBlock` and its mixer.
+        block: further arguments of `vss_stage`, its blocks and their mixers.
 
     Shape:
         x (B, in_channels, *S) of any size; returns a list of grids (B, *S_i, dims[i]), channels last, the results of
@@ -178,8 +196,10 @@ class VSSEncoder(nn.Module):
         else:
             self.patch_embed = OverlapPatchEmbed(spatial_dims, in_channels, dims[0], patch_size, norm)
         rates = drop_paths(drop_path_rate, depths)
+        if norm != "layer":
+            block = {**block, "norm": norm}
         self.stages = nn.ModuleList(
-            vss_stage(spatial_dims, width, rate, norm=norm, **block) for width, rate in zip(dims, rates, strict=True)
+            vss_stage(spatial_dims, width, rate, **block) for width, rate in zip(dims, rates, strict=True)
         )
         self.merges = nn.ModuleList(
             PatchMerging(spatial_dims, a) if merge == "patch" else ConvMerging(spatial_dims, a, b, norm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medmamba_monai.networks.nets.composed_unet import ComposedUNet
 from medmamba_monai.networks.nets.lightm_unet import LightMUNet
+from medmamba_monai.networks.nets.lkm_unet import LKMUNet
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
@@ -16,6 +17,7 @@ from medmamba_monai.networks.nets.vmamba import VMamba
 __all__ = [
     "ComposedUNet",
     "LightMUNet",
+    "LKMUNet",
     "MambaUNet",
     "MSVMUNet",
     "MedMamba",
