@@ -95,7 +95,7 @@ def _strip(key: str) -> str:
 
 
 def _renamer(network: nn.Module) -> Callable[[str], str]:
-    if isinstance(network, UMamba):
+    if type(network) is UMamba:
         last = len(network.mixers) - 1
         return lambda key: _rename_umamba(key, last)
     if isinstance(network, MedMamba):

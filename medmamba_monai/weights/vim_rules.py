@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import LightMUNet
+from medmamba_monai.networks.nets import LightMUNet, LKMUNet
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 _RULES: dict[type[nn.Module], Rules] = {
@@ -22,6 +22,25 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^conv_final\.2\.", "head."),
         (r"\b0\.conv\.(weight|bias)$", r"depthwise.\1"),
         (r"\b1\.conv\.(weight|bias)$", r"pointwise.\1"),
+    ),
+    LKMUNet: (
+        (r"^decoder\.encoder\.", "encoder."),
+        (r"\.all_modules\.0\.", ".conv."),
+        (r"\.all_modules\.1\.", ".norm."),
+        (r"\.skip\.(\d)\.conv\.", r".shortcut.\1."),
+        (r"\.skip\.(\d)\.norm\.", lambda found: f".shortcut.{int(found[1]) + 2}."),
+        (r"^encoder\.stem\.convs\.0\.conv\.", "stem.0."),
+        (r"^encoder\.stem\.convs\.0\.norm\.", "stem.2."),
+        (r"\.blocks\.(\d+)\.conv([12])\.(conv|norm)\.", r".\1.\3\2."),
+        (r"\.blocks\.", "."),
+        (r"^encoder\.stages\.", "encoder."),
+        (r"^encoder\.mamba_layers\.(\d+)\.", r"mixers.\1.pixel."),
+        (r"^encoder\.w_mamba_layers\.(\d+)\.", r"mixers.\1.patch."),
+        (r"\.mamba_forw\.", ".forwards."),
+        (r"\.mamba_backw\.", ".backwards."),
+        (r"^decoder\.stages\.", "decoder."),
+        (r"^decoder\.transpconvs\.", "up."),
+        (r"^decoder\.seg_layers\.", "heads."),
     ),
 }
 
