@@ -52,6 +52,8 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
     clashes = []
     for key, value in state.items():
         key = _strip(key)
+        if vss_rules.is_unused(network, key):
+            continue
         # our own names pass as they are: a checkpoint saved here converts to itself
         key = key if key in own else rename(key)
         if value.is_complex() and key in own and not own[key].is_complex():

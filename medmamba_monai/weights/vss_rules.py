@@ -7,7 +7,16 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import MambaUNet, MSVMUNet, SwinUMamba, SwinUMambaD, UltraLightVMUNet, VMamba, VMUNet
+from medmamba_monai.networks.nets import (
+    MambaUNet,
+    MSVMUNet,
+    SwinUMamba,
+    SwinUMambaD,
+    UltraLightVMUNet,
+    VMamba,
+    VMUNet,
+    VMUNetV2,
+)
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
@@ -107,7 +116,31 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^decoder(\d)\.0\.", lambda found: f"frame.decoder.{int(found[1]) - 1}."),
         (r"^decoder(\d)\.(?=weight|bias)", lambda found: f"frame.decoder.{int(found[1]) - 1}."),
     ),
+    VMUNetV2: (
+        (r"^vmunet\.patch_embed\.", "encoder.patch_embed."),
+        (r"^vmunet\.layers\.(\d)\.blocks\.", r"encoder.stages.\1."),
+        (r"^vmunet\.layers\.(\d)\.downsample\.", r"encoder.merges.\1."),
+        (r"^ca_(\d)\.", lambda found: f"attentions.{int(found[1]) - 1}."),
+        (r"^sa_(\d)\.conv1\.", lambda found: f"attentions.{int(found[1]) - 1}.places."),
+        (r"^Translayer_(\d)\.bn\.", lambda found: f"projections.{int(found[1]) - 1}.norm."),
+        (r"^Translayer_(\d)\.", lambda found: f"projections.{int(found[1]) - 1}."),
+        (r"^sdi_(\d)\.", lambda found: f"products.{int(found[1]) - 1}."),
+        (r"^deconv([234])\.", lambda found: f"ups.{int(found[1]) - 2}."),
+        (r"^deconv6\.", "up_head."),
+        (r"^seg_outs\.([23])\.", lambda found: f"heads.{3 - int(found[1])}."),
+        *_MIXER,
+    ),
 }
+
+
+_UNUSED: dict[type[nn.Module], tuple[str, ...]] = {
+    VMUNetV2: ("vmunet.layers.3.", "seg_outs.0.", "seg_outs.1.", "deconv5."),
+}
+
+
+def is_unused(network: nn.Module, key: str) -> bool:
+    """Whether the authors' code holds this tensor without ever using it, and our network does not have it."""
+    return key.startswith(_UNUSED.get(type(network), ("\0",)))
 
 
 def renamer(network: nn.Module) -> Callable[[str], str] | None:

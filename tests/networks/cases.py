@@ -103,8 +103,24 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "design": "released",
         },
     ),
+    "vim_2d": ("Vim", {"spatial_dims": 2, "img_size": 16, "patch_size": 4, "dim": 12, "depth": 2}),
+    "vim_rotary_3d": (
+        "Vim",
+        {
+            "spatial_dims": 3,
+            "img_size": 8,
+            "patch_size": 4,
+            "dim": 12,
+            "depth": 2,
+            "mixer": "paired",
+            "pool": "mean",
+            "positions": False,
+            "rotary": True,
+        },
+    ),
+    "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [8, 16], "mid_channels": 4}),
 }
-CLASSIFIERS = {"MedMamba", "VMamba"}
+CLASSIFIERS = {"MedMamba", "Vim", "VMamba"}
 ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}
 
 

@@ -63,7 +63,7 @@ def test_blocks_without_a_residual_forget_their_input() -> None:
         ({"decoder": "none"}, "decoder is 'none'"),
         ({"decoder": "unetr", "patch_size": 4}, "patch_size is 4"),
         ({"block": "ss_conv_ssm", "mixer": "sequence"}, 'block "ss_conv_ssm"'),
-        ({"dims": [8], "depths": [1]}, "at least two levels"),
+        ({"dims": [8], "depths": [1]}, "at least two"),
     ],
     ids=str,
 )

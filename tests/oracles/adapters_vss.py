@@ -8,11 +8,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from medmamba_monai.networks.nets import MambaUNet, MSVMUNet, SwinUMamba, SwinUMambaD, UltraLightVMUNet, VMamba, VMUNet
+from medmamba_monai.networks.nets import (
+    MambaUNet,
+    MSVMUNet,
+    SwinUMamba,
+    SwinUMambaD,
+    UltraLightVMUNet,
+    VMamba,
+    VMUNet,
+    VMUNetV2,
+)
 
 NAMES = (
     "vmamba_v0", "vmamba_v2", "vmamba_v2_channel_last", "vmamba_v2_gmlp_bn", "vm_unet", "mamba_unet", "swin_umamba",
     "swin_umamba_d", "msvm_unet", "ultralight_vm_unet", "ultralight_vm_unet_nobridge",
+    "vm_unet_v2",
 )  # fmt: skip
 
 
@@ -22,6 +32,7 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         return _vmamba(ctor)
     builders = {
         "vm_unet": _vm_unet,
+        "vm_unet_v2": _vm_unet_v2,
         "mamba_unet": _mamba_unet,
         "swin_umamba": _swin_umamba,
         "swin_umamba_d": _swin_umamba_d,
@@ -131,3 +142,8 @@ def _ultralight(ctor: Mapping[str, Any]) -> nn.Module:
     channels, bridge, split_att = ctor["c_list"], ctor["bridge"], ctor["split_att"]
     net = UltraLightVMUNet(2, ctor["input_channels"], ctor["num_classes"], channels, bridge=bridge, split_att=split_att)
     return probabilities(net)
+
+
+def _vm_unet_v2(ctor: Mapping[str, Any]) -> nn.Module:
+    channels, classes = ctor["input_channels"], ctor["num_classes"]
+    return probabilities(VMUNetV2(2, channels, classes, ctor["depths"][:-1], _dims(ctor), ctor["mid_channel"]))

@@ -11,7 +11,9 @@ from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
+from medmamba_monai.networks.nets.vim import Vim
 from medmamba_monai.networks.nets.vm_unet import VMUNet
+from medmamba_monai.networks.nets.vm_unet_v2 import VMUNetV2
 from medmamba_monai.networks.nets.vmamba import VMamba
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "SwinUMambaD",
     "UMamba",
     "UltraLightVMUNet",
+    "Vim",
     "VMamba",
     "VMUNet",
+    "VMUNetV2",
 ]

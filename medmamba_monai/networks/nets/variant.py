@@ -44,7 +44,7 @@ class PublishedNetwork(nn.Module):
     Example:
         >>> PublishedNetwork.from_variant("tiny")
         Traceback (most recent call last):
-        ValueError: name is 'tiny': PublishedNetwork has no published sizes
+        ValueError: name is 'tiny': PublishedNetwork has no published sizes; use one of its constructor's arguments
     """
 
     variants: ClassVar[Mapping[str, Variant]] = {}
@@ -58,6 +58,6 @@ class PublishedNetwork(nn.Module):
             ValueError: when the name is unknown.
         """
         if not cls.variants:
-            raise ValueError(f"name is {name!r}: {cls.__name__} has no published sizes")
+            raise ValueError(f"name is {name!r}: {cls.__name__} has no published sizes; use one of its constructor's arguments")
         check_choice("name", name, tuple(cls.variants))
         return cls(**{**cls.variants[name].arguments, **overrides})
