@@ -90,6 +90,14 @@ def test_blocks_of_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     compare(arguments)
 
 
+def test_tiles_joined_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medmamba_monai.ops.backends.triton_kernels import launch
+
+    monkeypatch.setattr(launch, "_JOINED", 2)
+    length = 4 * launch.tile_length(3) + 5
+    compare(inputs(length, batch=1, channels=1, states=3, rate=0.05))
+
+
 def test_without_softplus() -> None:
     arguments = inputs(20, channels=3, bias=False)
     assert arguments["delta"] is not None

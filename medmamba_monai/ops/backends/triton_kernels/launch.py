@@ -18,6 +18,8 @@ from medmamba_monai.ops.backends.triton_kernels.tuning import INTERPRETED, tuned
 
 # Programs that keep a large GPU busy; fixed, so that sums are taken in the same order on every device.
 _PROGRAMS = 2048
+# Tiles that `join_tiles` takes at a time: a long sequence waits once for each such block of memory.
+_JOINED = 128
 _SHAPE_CLASS = ("DIRECTIONS", "SOFTPLUS", "TILE", "STATES")
 
 _tile_ends = tuned(forward_kernels.tile_ends, ("ADJOINT", *_SHAPE_CLASS))
@@ -121,7 +123,7 @@ def _join(
     starts = torch.empty_like(ends)
     forward_kernels.join_tiles[(last.numel() // states,)](
         ends, totals, A, entering, starts, last, directions * paths * channels, paths * channels, states, tiles,
-        ADJOINT=adjoint, TILES=max(16, min(128, int(triton.next_power_of_2(tiles)))), STATES=job["STATES"],
+        ADJOINT=adjoint, TILES=max(2, min(_JOINED, int(triton.next_power_of_2(tiles)))), STATES=job["STATES"],
         enable_fp_fusion=True,
     )  # fmt: skip
     return starts, last
