@@ -107,8 +107,8 @@ class LevelProduct(nn.Module):
 def _to_size(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """Averages where the map is larger, linear interpolation with the corners in place where it is smaller."""
     if x.shape[2] > size[0] or x.shape[-1] > size[-1]:
-        pool = F.adaptive_avg_pool2d if x.dim() == 4 else F.adaptive_avg_pool3d
-        return pool(x, size)
+        pooled: Tensor = (F.adaptive_avg_pool2d if x.dim() == 4 else F.adaptive_avg_pool3d)(x, size)  # type: ignore[arg-type]
+        return pooled
     if tuple(x.shape[2:]) == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear" if x.dim() == 4 else "trilinear", align_corners=True)

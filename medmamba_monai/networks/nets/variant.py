@@ -58,6 +58,7 @@ class PublishedNetwork(nn.Module):
             ValueError: when the name is unknown.
         """
         if not cls.variants:
-            raise ValueError(f"name is {name!r}: {cls.__name__} has no published sizes; use one of its constructor's arguments")
+            known = f"{cls.__name__} has no published sizes; use one of its constructor's arguments"
+            raise ValueError(f"name is {name!r}: {known}")
         check_choice("name", name, tuple(cls.variants))
         return cls(**{**cls.variants[name].arguments, **overrides})
