@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import LightMUNet, LKMUNet
+from medmamba_monai.networks.nets import LightMUNet, LKMUNet, Vim
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 _RULES: dict[type[nn.Module], Rules] = {
@@ -41,6 +41,12 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^decoder\.stages\.", "decoder."),
         (r"^decoder\.transpconvs\.", "up."),
         (r"^decoder\.seg_layers\.", "heads."),
+    ),
+    Vim: (
+        (r"^layers\.(\d+)\.mixer\.", r"mixers.\1."),
+        (r"^layers\.(\d+)\.norm\.", r"norms.\1."),
+        (r"^norm_f\.", "norm."),
+        (r"^patch_embed\.proj\.", "patch_embed."),
     ),
 }
 

@@ -118,7 +118,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "rotary": True,
         },
     ),
-    "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [8, 16], "mid_channels": 4}),
+    "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
 }
 CLASSIFIERS = {"MedMamba", "Vim", "VMamba"}
 ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}

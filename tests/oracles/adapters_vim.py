@@ -7,13 +7,22 @@ from typing import Any
 
 from torch import nn
 
-from medmamba_monai.networks.nets import LightMUNet, LKMUNet
+from medmamba_monai.networks.layers.vim import VimMamba
+from medmamba_monai.networks.nets import LightMUNet, LKMUNet, Vim
 
-NAMES = ("lightm_unet_3d", "lkm_unet_2d", "lkm_unet_3d")
+_VIM = (
+    "vim", "vim_bidirectional_layers", "vim_bimamba_block", "vim_bimamba_block_v1", "vim_rope_bimambav1_meanpool"
+)  # fmt: skip
+NAMES = ("lightm_unet_3d", "lkm_unet_2d", "lkm_unet_3d", *_VIM)
 
 
 def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
     """Build our network of an oracle from the constructor arguments of its upstream class."""
+    if name.startswith("vim_bimamba_block"):
+        shared = ctor["bimamba_type"] == "v1"
+        return VimMamba(ctor["d_model"], ctor["d_state"], share=shared, mean=ctor.get("if_divide_out", False))
+    if name.startswith("vim"):
+        return _vim(ctor)
     if name.startswith("lkm"):
         return _lkm_unet(2 if name.endswith("2d") else 3, ctor)
     return {"lightm_unet_3d": _lightm_unet}[name](ctor)
@@ -42,4 +51,22 @@ def _lightm_unet(ctor: Mapping[str, Any]) -> nn.Module:
         ctor.get("init_filters", 8),
         ctor.get("blocks_down", [1, 2, 2, 4]),
         ctor.get("blocks_up", [1, 1, 1]),
+    )
+
+
+def _vim(ctor: Mapping[str, Any]) -> nn.Module:
+    mixers = {"v2": "two_way", "v1": "two_way_shared", "none": "paired"}
+    return Vim(
+        2,
+        3,
+        ctor["num_classes"],
+        ctor["img_size"],
+        ctor["patch_size"],
+        dim=ctor["embed_dim"],
+        depth=ctor["depth"],
+        mixer=mixers[ctor["bimamba_type"]],
+        pool="middle" if ctor["if_cls_token"] else ctor["final_pool_type"],
+        positions=ctor["if_abs_pos_embed"],
+        rotary=ctor.get("if_rope", False),
+        norm="rms" if ctor["rms_norm"] else "layer",
     )

@@ -10,7 +10,7 @@ from torch import nn
 
 from medmamba_monai.networks.blocks.arguments import check_choice, per_stage_and_axis
 from medmamba_monai.networks.blocks.large_kernel_mamba import LargeKernelMamba
-from medmamba_monai.networks.blocks.u_mamba import NameOrPair, ResidualConvBlock
+from medmamba_monai.networks.blocks.u_mamba import NameOrPair
 from medmamba_monai.networks.nets.umamba import UMamba
 from medmamba_monai.networks.nets.variant import Source, Variant
 
@@ -60,8 +60,9 @@ class LKMUNet(UMamba):
         The paper describes windows of neighbouring voxels. The authors' code joins the voxels at the same place of
         all windows, and where the windows do not divide the map it scans the whole map at once, so that the same
         weights compute something else at another size. Their checkpoints need ``design="released"``. With "paper"
-        maps are padded with zeros to whole windows. Both pool by averages, as the code does. The last norm of each
-        residual block starts at zero.
+        maps are padded with zeros to whole windows. Both pool by averages, as the code does. The authors start the
+        last norm of each residual block at zero, so that the block's convolutions first learn in the second step;
+        here it starts at one, as in U-Mamba.
     """
 
     variants: ClassVar[Mapping[str, Variant]] = MappingProxyType(
@@ -122,7 +123,3 @@ class LKMUNet(UMamba):
             LargeKernelMamba(width, window, pool, design == "released", d_state, d_conv, expand)
             for width, window, pool in zip(features, sides, factors, strict=True)
         )
-        for module in self.modules():
-            if isinstance(module, ResidualConvBlock):
-                for parameter in module.norm2.parameters():
-                    nn.init.zeros_(parameter)
