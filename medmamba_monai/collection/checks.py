@@ -123,7 +123,7 @@ def check_items(
         try:
             check_image(item["image"], spatial_dims, channels, min_size)
             if isinstance(item.get("label"), (str, os.PathLike)):
-                check_label(item["image"], item["label"])
+                check_label(item["image"], item["label"], spatial_dims)
         except InputError as error:
             faults.append(str(error))
     if faults:
@@ -131,13 +131,18 @@ def check_items(
         raise InputError("\n".join(faults[:10]) + more)
 
 
-def check_label(image: str | os.PathLike[str], label: str | os.PathLike[str]) -> None:
-    """Check that a label map is readable and has the shape of its image.
+def check_label(image: str | os.PathLike[str], label: str | os.PathLike[str], spatial_dims: int = 3) -> None:
+    """Check that a label map is readable and has the size of its image; channels may differ.
+
+    Args:
+        image: image file.
+        label: label file.
+        spatial_dims: 2 for pictures, 3 for volumes.
 
     Raises:
         InputError: the label cannot be read, or the shapes differ.
     """
-    of_image, of_label = read_array(image).shape, read_array(label).shape
+    of_image, of_label = (read_array(path).shape[:spatial_dims] for path in (image, label))
     if of_image != of_label:
         raise InputError(f"{label} has shape {of_label}, but its image {image} has {of_image}: export both on one grid")
 

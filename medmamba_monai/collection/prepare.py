@@ -8,9 +8,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from medmamba_monai.collection.checks import InputError, check_items
-from medmamba_monai.collection.datasets import SECTIONS, SETS
+from medmamba_monai.collection.datasets import SECTIONS, SETS, DataSet
+from medmamba_monai.collection.datasets.common import open_folder, read_split
 from medmamba_monai.collection.savers import replacing
 
 __all__ = ["main", "prepare"]
@@ -59,6 +61,14 @@ def prepare(name: str, source: str | Path, dest: str | Path, split_file: str | P
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{str(dest)!r} is not empty: give a new folder")
     data = SETS[name]
+    with TemporaryDirectory() as scratch:
+        wanted = {case for cases in read_split(split_file).values() for case in cases}
+        download = open_folder(source, "source")
+        converted = data.convert is not None and data.convert(download, Path(scratch), wanted)
+        return _lay_out(data, scratch if converted else download, folder, split_file)
+
+
+def _lay_out(data: DataSet, source: str | Path, folder: Path, split_file: str | Path) -> dict[str, int]:
     split = {section: data.reader(source, section, split_file) for section in SECTIONS}
     for items in split.values():
         check_items(items, data.spatial_dims, data.channels)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from monai.config.type_definitions import KeysCollection
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import MapTransform
+from monai.utils.misc import ensure_tuple
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class InstanceBoundaryd(MapTransform):
 
     def __init__(self, keys: KeysCollection, names: KeysCollection | None = None) -> None:
         super().__init__(keys)
-        self.names = self.keys if names is None else MapTransform(names).keys
+        self.names = self.keys if names is None else ensure_tuple(names)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
@@ -83,14 +84,15 @@ class WatershedInstancesd(MapTransform):
 
     def __init__(self, keys: KeysCollection, seed: float = 0.5, mask: float = 0.5, min_size: int = 8) -> None:
         super().__init__(keys)
-        self.options = {"seed": seed, "mask": mask, "min_size": min_size}
+        self.seed, self.mask, self.min_size = seed, mask, min_size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
         for key in self.key_iterator(item):
             chances = item[key]
-            found = torch.from_numpy(watershed_instances(np.asarray(chances.detach().cpu()), **self.options))[None]
-            item[key] = MetaTensor(found.float(), meta=chances.meta) if isinstance(chances, MetaTensor) else found
+            plain = np.asarray(chances.detach().cpu())
+            found = torch.from_numpy(watershed_instances(plain, self.seed, self.mask, self.min_size))[None].float()
+            item[key] = MetaTensor(found, meta=chances.meta) if isinstance(chances, MetaTensor) else found
         return item
 
 
@@ -118,6 +120,7 @@ def watershed_instances(
         [1, 1, 1, 2, 2, 2, 0, 0]
     """
     from scipy import ndimage
+    from skimage.segmentation import watershed
 
     inside = chances[0] <= 1 - mask
     seeds, count = ndimage.label((chances[1] >= seed) & inside)
@@ -126,12 +129,7 @@ def watershed_instances(
     seeded[np.unique(pieces[seeds > 0])] = True
     lonely = inside & ~seeded[pieces]
     markers = np.where(seeds > 0, seeds, np.where(lonely, pieces + count, 0)).astype(np.int32)
-    # the negative marker keeps the background from being flooded
-    markers[~inside] = -1
-    height = np.clip(chances[2] * 255, 0, 255).astype(np.uint8)
-    grown = ndimage.watershed_ift(height, markers)
-    grown[~inside] = 0
-    return _numbered(grown, min_size)
+    return _numbered(watershed(chances[2], markers, mask=inside), min_size)
 
 
 def _numbered(objects: NDArray[np.int32], min_size: int) -> NDArray[np.int32]:

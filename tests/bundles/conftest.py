@@ -25,44 +25,75 @@ def metadata(name: str) -> dict:
 
 
 def shipped_split(name: str) -> dict[str, list[str]]:
-    """The first cases of each section of the bundle's own split list."""
+    """Some cases of each section of the bundle's own split list: one of each class at least, where there are classes."""
     split = json.loads((BUNDLES / name / "configs" / "splits.json").read_text(encoding="utf-8"))
-    return {section: balanced(split[section], count) for section, count in SECTIONS.items()}
+    if name.endswith("segmentation"):
+        return {section: split[section][:count] for section, count in SECTIONS.items()}
+    return {section: balanced(split[section], count, split.get("labels", {})) for section, count in SECTIONS.items()}
 
 
-def balanced(cases: list[str], count: int) -> list[str]:
-    """Cases of as many classes as possible (the class is the name before the last underscore)."""
+def balanced(cases: list[str], count: int, labels: dict[str, str]) -> list[str]:
+    """Cases of all classes (a case that no label names has its class before the last underscore)."""
     groups: dict[str, list[str]] = {}
     for case in cases:
-        groups.setdefault(case.rsplit("_", 1)[0], []).append(case)
+        groups.setdefault(labels.get(case, case.rsplit("_", 1)[0]), []).append(case)
     rounds = [group[i] for i in range(count) for group in groups.values() if i < len(group)]
     return rounds[: max(count, len(groups))]
 
 
-def write_hippocampus(folder: Path, name: str) -> None:
-    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (34, 50, 36)), indexing="ij"))
+def write_volumes(folder: Path, name: str) -> None:
+    """Noise with one box an organ, in a row, on a grid that fits the bundle."""
+    size, voxel = next(grid for word, grid in GRIDS.items() if word in name)
+    organs = len(metadata(name)["network_data_format"]["outputs"]["pred"]["channel_def"]) - 1
     rng = np.random.default_rng(0)
     for case in sum(shipped_split(name).values(), []):
-        centre = rng.uniform(-0.2, 0.2, (3, 1, 1, 1))
-        inside = ((grid - centre) ** 2 / np.array([0.2, 0.5, 0.2]).reshape(3, 1, 1, 1) ** 2).sum(0) < 1
-        label = np.where(inside, np.where(grid[1] > centre[1], 1, 2), 0).astype(np.uint8)
-        image = (100 * (label > 0) + 20 * rng.normal(size=label.shape) + 200).astype(np.float32)
+        label = np.zeros(size, np.uint8)
+        shift = int(rng.integers(0, 3))
+        for organ, place in enumerate(np.linspace(0, size[0], organs + 2)[1:-1].astype(int), start=1):
+            label[place - 2 : place + 3, size[1] // 3 + shift : size[1] // 2 + 5, 1:-1] = organ
+        image = (100 * label + 20 * rng.normal(size=size) + 200).astype(np.float32)
         for part, array in (("images", image), ("labels", label)):
             (folder / part).mkdir(parents=True, exist_ok=True)
-            nib.save(nib.Nifti1Image(array, np.eye(4)), folder / part / f"{case}.nii.gz")
+            nib.save(nib.Nifti1Image(array, np.diag([*voxel, 1.0])), folder / part / f"{case}.nii.gz")
 
 
-def write_ultrasound(folder: Path, name: str) -> None:
+GRIDS = {
+    "hippocampus": ((34, 50, 36), (1.0, 1.0, 1.0)),
+    "acdc": ((100, 98, 7), (1.5, 1.5, 10.0)),
+    "headneck": ((60, 50, 44), (4.0, 4.0, 3.0)),
+}
+
+
+def write_outlined_pictures(folder: Path, name: str) -> None:
+    """Colour pictures with two bright squares, numbered 1 and 2, or for polyps both alike."""
     rng = np.random.default_rng(0)
+    for case in sum(shipped_split(name).values(), []):
+        label = np.zeros((96, 128), np.uint16)
+        for number, column in enumerate((20, 70), start=1):
+            label[30:50, column : column + 20] = 255 if "polyp" in name else number
+        picture = rng.integers(0, 100, (96, 128, 3)) + 120 * (label[..., None] > 0)
+        for part, array in (("images", picture.astype(np.uint8)), ("labels", label)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(folder / part / f"{case}.png")
+
+
+def write_pictures(folder: Path, name: str) -> None:
+    """Noise with a square, in as many colours as the bundle reads."""
+    rng = np.random.default_rng(0)
+    colours = metadata(name)["network_data_format"]["inputs"]["image"]["num_channels"]
     (folder / "images").mkdir(parents=True)
     for case in sum(shipped_split(name).values(), []):
-        picture = rng.integers(0, 120, (96, 128)).astype(np.uint8)
-        if not case.startswith("normal"):
-            picture[30:60, 40:80] += 100
-        Image.fromarray(picture).save(folder / "images" / f"{case}.png")
+        picture = rng.integers(0, 120, (96, 128, colours)).astype(np.uint8)
+        picture[30:60, 40:80] += 100
+        Image.fromarray(picture.squeeze()).save(folder / "images" / f"{case}.png")
 
 
-WRITERS: dict[str, Callable[[Path, str], None]] = {"hippocampus": write_hippocampus, "ultrasound": write_ultrasound}
+WRITERS: dict[str, Callable[[Path, str], None]] = {
+    **dict.fromkeys(GRIDS, write_volumes),
+    "polyp": write_outlined_pictures,
+    "nuclei": write_outlined_pictures,
+    "classification": write_pictures,
+}
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.bundles.conftest import BUNDLES, NAMES
+from tests.bundles.conftest import BUNDLES, NAMES, metadata
 
 SEGMENTATION = [name for name in NAMES if name.endswith("segmentation")]
+VOLUMES = [n for n in SEGMENTATION if len(metadata(n)["network_data_format"]["inputs"]["image"]["spatial_shape"]) == 3]
+PICTURES = [name for name in SEGMENTATION if name not in VOLUMES]
 QUICK = {"epochs": 1, "val_interval": 1}
 
 
@@ -61,7 +63,7 @@ def test_training_survives_a_kill(name: str, bundle_copy, bundle_run, small_data
     assert not [path for path in (root / "models").iterdir() if path.name not in {"model.pt", "last.pt"}]
 
 
-@pytest.mark.parametrize("name", SEGMENTATION)
+@pytest.mark.parametrize("name", VOLUMES)
 def test_segmentation_lies_on_the_grid_of_the_input(name: str, bundle_run, small_data, tmp_path: Path) -> None:
     source = nib.load(results(small_data(name) / "images", ".nii.gz")[0])
     affine = np.array([[0, 0, -1.2, 5.0], [0.9, 0, 0, -3.0], [0, 1.0, 0, 7.0], [0, 0, 0, 1]])  # turned and anisotropic
@@ -71,8 +73,19 @@ def test_segmentation_lies_on_the_grid_of_the_input(name: str, bundle_run, small
     run = bundle_run(root, "inference.json", image=image, output_dir=tmp_path / "out", overlay=True)
     segmentation = nib.load(results(tmp_path / "out", ".nii.gz")[0])
     assert segmentation.shape == source.shape and np.allclose(segmentation.affine, affine, atol=1e-4)
-    assert set(np.unique(np.asarray(segmentation.dataobj))) <= {0, 1, 2}
+    classes = metadata(name)["network_data_format"]["outputs"]["pred"]["num_channels"]
+    assert set(np.unique(np.asarray(segmentation.dataobj))) <= set(range(classes))
     assert results(tmp_path / "out", ".png") and "ml" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_segmentation_has_the_size_of_the_picture(name: str, bundle_run, small_data, tmp_path: Path) -> None:
+    source = Image.open(results(small_data(name) / "images", ".png")[0])
+    image = tmp_path / "tall.png"
+    source.convert("RGBA").crop((0, 0, 61, 96)).save(image)
+    bundle_run(BUNDLES / name, "inference.json", image=image, output_dir=tmp_path / "out", overlay=True)
+    assert Image.open(tmp_path / "out" / "tall_seg.png").size == (61, 96)
+    assert (tmp_path / "out" / "tall_overlay.png").is_file()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +95,7 @@ def test_inference_on_a_folder_from_elsewhere(name: str, bundle_run, small_data,
     bundle_run(root, "inference.json", dataset_dir=images, output_dir=tmp_path / "out")
     count = len(list(images.iterdir()))
     if name in SEGMENTATION:
-        assert len(results(tmp_path / "out", ".nii.gz")) == count
+        assert len(results(tmp_path / "out", "_seg.nii.gz" if name in VOLUMES else "_seg.png")) == count
     else:
         table = (results(tmp_path / "out", ".csv") + results(tmp_path / "out", ".json"))[0].read_text(encoding="utf-8")
         assert all(path.stem in table for path in images.iterdir())
@@ -106,7 +119,7 @@ def write_faulty(path: Path, fault: str, volume: bool) -> None:
 @pytest.mark.parametrize("fault", ["missing", "truncated", "nan"])
 def test_a_faulty_image_is_refused_in_one_sentence(name: str, fault: str, bundle_run, tmp_path: Path) -> None:
     root = BUNDLES / name
-    volume = name in SEGMENTATION
+    volume = name in VOLUMES
     image = tmp_path / ("case.nii.gz" if volume or fault == "nan" else "case.png")
     write_faulty(image, fault, volume)
     run = bundle_run(root, "inference.json", check=False, image=image, output_dir=tmp_path / "out")
@@ -156,7 +169,7 @@ def limited(command: list[str], folder: Path, limit: int) -> subprocess.Complete
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file size limits exist on POSIX systems only")
-@pytest.mark.parametrize("name", SEGMENTATION)
+@pytest.mark.parametrize("name", VOLUMES)
 def test_a_full_disk_while_saving_leaves_nothing_half_written(
     name: str, bundle_copy, small_data, tmp_path: Path
 ) -> None:

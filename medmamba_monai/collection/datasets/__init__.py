@@ -6,9 +6,9 @@ from medmamba_monai.collection.datasets.blood_cells import CELL_CLASSES, blood_c
 from medmamba_monai.collection.datasets.breast_ultrasound import BREAST_CLASSES, breast_ultrasound
 from medmamba_monai.collection.datasets.cardiac import cardiac
 from medmamba_monai.collection.datasets.common import SECTIONS, DataSet, Item, balanced_weights, input_files
-from medmamba_monai.collection.datasets.head_neck import head_neck
+from medmamba_monai.collection.datasets.head_neck import head_neck, volumes_from_tables
 from medmamba_monai.collection.datasets.hippocampus import hippocampus
-from medmamba_monai.collection.datasets.nuclei import nuclei
+from medmamba_monai.collection.datasets.nuclei import merge_nuclei, nuclei
 from medmamba_monai.collection.datasets.polyps import polyps
 from medmamba_monai.collection.datasets.skin import SKIN_CLASSES, skin
 from medmamba_monai.collection.datasets.tuberculosis import CHEST_CLASSES, tuberculosis
@@ -40,9 +40,9 @@ SETS: dict[str, DataSet] = {
     "blood_cells": DataSet(blood_cells, 2, (3, 4), "medmamba_bloodcell_microscopy_classification"),
     "breast_ultrasound": DataSet(breast_ultrasound, 2, (1, 2, 3, 4), "medmamba_breast_ultrasound_classification"),
     "cardiac": DataSet(cardiac, 3, (1,), "umamba_acdc_mr_segmentation"),
-    "head_neck": DataSet(head_neck, 3, (1,), "umamba_headneck_ct_segmentation"),
+    "head_neck": DataSet(head_neck, 3, (1,), "umamba_headneck_ct_segmentation", volumes_from_tables),
     "hippocampus": DataSet(hippocampus, 3, (1,), "umamba_hippocampus_mr_segmentation"),
-    "nuclei": DataSet(nuclei, 2, (1, 3, 4), "umamba_nuclei_microscopy_segmentation"),
+    "nuclei": DataSet(nuclei, 2, (1, 3, 4), "umamba_nuclei_microscopy_segmentation", merge_nuclei),
     "polyps": DataSet(polyps, 2, (1, 3, 4), "umamba_polyp_endoscopy_segmentation"),
     "skin": DataSet(skin, 2, (3, 4), "medmamba_skin_dermoscopy_classification"),
     "tuberculosis": DataSet(tuberculosis, 2, (1, 2, 3, 4), "medmamba_tuberculosis_xray_classification"),

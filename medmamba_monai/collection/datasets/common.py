@@ -14,6 +14,7 @@ SECTIONS = ("train", "val", "test")
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Item = dict[str, object]
 Reader = Callable[[str | Path, str, str | Path], list[Item]]
+Converter = Callable[[Path, Path, set[str]], bool]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,15 @@ class DataSet:
         spatial_dims: 2 for pictures, 3 for volumes.
         channels: the channel counts of its images.
         bundle: the bundle whose split list is the default.
+        convert: turns a download that no image reader reads into ``images/`` and ``labels/``; called with the
+            download, a new folder and the cases that are wanted; False when the folder is no such download.
     """
 
     reader: Reader
     spatial_dims: int
     channels: tuple[int, ...]
     bundle: str
+    convert: Converter | None = None
 
 
 def open_folder(path: str | Path, what: str) -> Path:

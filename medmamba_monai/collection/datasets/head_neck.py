@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.datasets.common import Item, open_folder, paired_items, stems
 
 HEAD_NECK_ORGANS = ("brainstem", "spinal_cord", "right_parotid", "left_parotid", "mandible")
+TABLES = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Mandible")
+SIDE = 128  # voxels of each axis of the publisher's volumes
 VOLUME_SUFFIXES = (".nii.gz", ".nii")
 
 
@@ -34,3 +39,46 @@ def head_neck(dataset_dir: str | Path, section: str, split_file: str | Path) -> 
         )
     images, labels = (stems(root / part, VOLUME_SUFFIXES) for part in ("images", "labels"))
     return paired_items(images, labels, dataset_dir, section, split_file)
+
+
+def volumes_from_tables(download: Path, dest: Path, cases: set[str]) -> bool:
+    """Turns the publisher's tables ``pt_1/{ct,Brainstem,...,voxel_dimensions}.csv`` into volumes in Hounsfield units.
+
+    A table lists places of a volume of 128 x 128 x 128 voxels (the last axis runs fastest) and the number there. The
+    axes run to posterior, left and inferior. Where organs overlap, the later one of the list wins.
+
+    Args:
+        download: any folder above the patients' folders, such as ``provided-data``.
+        dest: folder for ``images/`` and ``labels/``.
+        cases: the cases that are wanted.
+
+    Returns:
+        False when the download has another layout.
+    """
+    import nibabel
+
+    patients = sorted(file.parent for file in download.rglob("pt_*/ct.csv"))
+    for part in ("images", "labels"):
+        (dest / part).mkdir(parents=True, exist_ok=True)
+    for patient in (path for path in patients if path.name in cases):
+        lost = [name for name in (*TABLES, "voxel_dimensions") if not (patient / f"{name}.csv").is_file()]
+        if lost:
+            raise InputError(f"{patient} has no {lost[0]}.csv: download it again")
+        x, y, z = np.loadtxt(patient / "voxel_dimensions.csv").ravel()[:3]
+        affine = np.array([[0, -y, 0, 0], [-x, 0, 0, 0], [0, 0, -z, 0], [0, 0, 0, 1.0]])
+        label = np.zeros(SIDE**3, dtype=np.uint8)
+        for number, name in enumerate(TABLES, start=1):
+            label[_table(patient / f"{name}.csv")[0]] = number
+        places, values = _table(patient / "ct.csv")
+        ct = np.full(SIDE**3, -1024, dtype=np.int16)
+        ct[places] = np.round(values - 1024)
+        for part, volume in (("images", ct), ("labels", label)):
+            image = nibabel.Nifti1Image(volume.reshape(SIDE, SIDE, SIDE), affine)
+            nibabel.save(image, dest / part / f"{patient.name}.nii.gz")
+    return bool(patients)
+
+
+def _table(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Places and numbers of a table; an organ's table has no numbers (NaN here)."""
+    rows = np.genfromtxt(file, delimiter=",", skip_header=1, ndmin=2)
+    return rows[:, 0].astype(np.int64), rows[:, 1]

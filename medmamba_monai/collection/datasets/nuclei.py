@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+
+import numpy as np
 
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.datasets.common import IMAGE_SUFFIXES, Item, open_folder, paired_items, stems
+
+NAME = 12  # characters of the publisher's names that tell the pictures apart
 
 
 def nuclei(dataset_dir: str | Path, section: str, split_file: str | Path) -> list[Item]:
@@ -32,3 +37,34 @@ def nuclei(dataset_dir: str | Path, section: str, split_file: str | Path) -> lis
         f"dataset_dir {str(dataset_dir)!r} has no images/ and labels/: "
         "run python -m medmamba_monai prepare nuclei DOWNLOAD DEST first"
     )
+
+
+def merge_nuclei(download: Path, dest: Path, cases: set[str]) -> bool:
+    """Turns the publisher's ``ID/images/ID.png`` and ``ID/masks/*.png``, one file an object, into instance maps.
+
+    Args:
+        download: the folder ``stage1_train`` or its parent.
+        dest: folder for ``images/`` and ``labels/``, whose files are called by the first 12 characters of the ID.
+        cases: the cases that are wanted.
+
+    Returns:
+        False when the download has another layout.
+    """
+    from PIL import Image
+
+    base = next((b for b in (download, download / "stage1_train") if any(b.glob("*/masks/*.png"))), None)
+    if base is None:
+        return False
+    for part in ("images", "labels"):
+        (dest / part).mkdir(parents=True, exist_ok=True)
+    for folder in sorted(path for path in base.iterdir() if path.name[:NAME] in cases):
+        pictures = stems(folder / "images", (".png",))
+        masks = list(stems(folder / "masks", (".png",)).values())
+        if not pictures or not masks:
+            raise InputError(f"{folder} has no picture or no masks: unpack the archive again")
+        shutil.copyfile(next(iter(pictures.values())), dest / "images" / f"{folder.name[:NAME]}.png")
+        label = np.zeros(np.asarray(Image.open(masks[0])).shape[:2], dtype=np.uint16)
+        for number, mask in enumerate(masks, start=1):
+            label[np.asarray(Image.open(mask).convert("L")) > 0] = number
+        Image.fromarray(label).save(dest / "labels" / f"{folder.name[:NAME]}.png")
+    return True
