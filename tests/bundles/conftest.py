@@ -25,7 +25,7 @@ def metadata(name: str) -> dict:
 
 
 def shipped_split(name: str) -> dict[str, list[str]]:
-    """Some cases of each section of the bundle's own split list: one of each class at least, where there are classes."""
+    """Some cases of each section of the bundle's own split list, of every class where there are classes."""
     split = json.loads((BUNDLES / name / "configs" / "splits.json").read_text(encoding="utf-8"))
     if name.endswith("segmentation"):
         return {section: split[section][:count] for section, count in SECTIONS.items()}
