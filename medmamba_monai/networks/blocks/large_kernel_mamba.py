@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medmamba_monai.networks.blocks.patches import crop
 from medmamba_monai.networks.blocks.u_mamba import AveragePool
 from medmamba_monai.networks.layers.mamba import Mamba, project
 from medmamba_monai.networks.layers.precision import is_tracing, saturate, without_autocast
@@ -113,7 +114,8 @@ class LargeKernelMamba(nn.Module):
     def _mix_windows(self, x: Tensor) -> Tensor:
         size, sides = x.shape[2:], self.window
         if self.lattice and not _divides(sides, size):
-            return self.pixel(x.flatten(2)).reshape(x.shape)
+            whole: Tensor = self.pixel(x.flatten(2))
+            return whole.reshape(x.shape)
         missing = [-n % side for n, side in zip(size, sides, strict=True)]
         # a trace must hold for sizes that need padding too
         if any(missing) or is_tracing():
@@ -125,20 +127,21 @@ class LargeKernelMamba(nn.Module):
         groups, places = (side_axes, count_axes) if self.lattice else (count_axes, side_axes)
         order = [0, *groups, 1, *places]
         grouped = cells.permute(order)
-        mixed = self.pixel(grouped.flatten(0, dims).flatten(2)).reshape(grouped.shape)
+        mixed: Tensor = self.pixel(grouped.flatten(0, dims).flatten(2)).reshape(grouped.shape)
         back = [order.index(axis) for axis in range(len(order))]
         y = mixed.permute(back).reshape(x.shape)
-        return y[(..., *(slice(n) for n in size))]
+        return crop(y, size, first_axis=2)
 
     def _mix_pooled(self, x: Tensor) -> Tensor:
         size = x.shape[2:]
         if self.squares[0] == 1 or (self.lattice and not _divides(self.squares, size)):
-            return self.patch(x.flatten(2)).reshape(x.shape)
+            whole: Tensor = self.patch(x.flatten(2))
+            return whole.reshape(x.shape)
         small = self.pool(x)
-        y = self.patch(small.flatten(2)).reshape(small.shape)
+        y: Tensor = self.patch(small.flatten(2)).reshape(small.shape)
         for axis, side in enumerate(self.squares, start=2):
             y = y.repeat_interleave(side, axis)
-        return y[(..., *(slice(n) for n in size))]
+        return crop(y, size, first_axis=2)
 
 
 def _divides(sides: Sequence[int], size: torch.Size) -> bool:

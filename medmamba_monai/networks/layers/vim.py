@@ -71,9 +71,7 @@ class VimMamba(Mamba):
         y = forwards + backwards.flip(-1)
         return y / 2 if self.mean else y
 
-    def _scan(
-        self, u: Tensor, z: Tensor, A_log: Tensor, x_proj: nn.Linear, dt_proj: nn.Linear, D: Tensor
-    ) -> Tensor:
+    def _scan(self, u: Tensor, z: Tensor, A_log: Tensor, x_proj: nn.Linear, dt_proj: nn.Linear, D: Tensor) -> Tensor:
         dt, B, C = torch.split(x_proj.weight @ u, [self.dt_rank, self.d_state, self.d_state], 1)
         y = selective_scan(
             u,

@@ -111,9 +111,7 @@ class LKMUNet(UMamba):
         check_choice("design", design, ("paper", "released"))
         plan: dict[str, Any] = {"strides": strides, "kernel_sizes": kernel_sizes, "norm": norm, "act": act}
         plan |= {"n_blocks": n_blocks, "n_decoder_blocks": n_decoder_blocks, "deep_supervision": deep_supervision}
-        super().__init__(
-            spatial_dims, in_channels, out_channels, features, design="paper", mamba_stages=(), **plan
-        )
+        super().__init__(spatial_dims, in_channels, out_channels, features, design="paper", mamba_stages=(), **plan)
         stages = len(features)
         # the authors' rule, written by them for stages counted from full resolution
         factors = [2 ** max((stages - s + 1) // 2 - 1, 0) for s in range(stages)]

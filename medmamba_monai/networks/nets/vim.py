@@ -117,7 +117,9 @@ class Vim(PublishedNetwork):
         if num_classes < 0:
             raise ValueError(f"num_classes is {num_classes}: give the number of classes, or 0 for features")
         if rotary and (dim % (2 * spatial_dims) or pool == "middle"):
-            raise ValueError(f"rotary needs dim divisible by {2 * spatial_dims} and no class token: it is {dim}, {pool}")
+            raise ValueError(
+                f"rotary needs dim divisible by {2 * spatial_dims}, not {dim}, and a pool without class token"
+            )
         if mixer == "paired" and depth % 2:
             raise ValueError(f"depth is {depth}: paired layers need an even number")
         self.spatial_dims, self.in_channels, self.features_only = spatial_dims, in_channels, features_only
@@ -174,7 +176,8 @@ class Vim(PublishedNetwork):
 
     def _with_positions(self, tokens: Tensor, grid: Sequence[int]) -> Tensor:
         """Add the class token and the positions, resized where the grid is another."""
-        table, middle = self.pos_embed, tokens.shape[1] // 2
+        table: Tensor | None = self.pos_embed
+        middle = tokens.shape[1] // 2
         if self.cls_token is not None:
             own = self.cls_token.expand(tokens.shape[0], -1, -1)
             if table is not None:
