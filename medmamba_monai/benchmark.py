@@ -47,6 +47,10 @@ class Row:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code: 1 when some backend failed its accuracy check."""
+    if argv[:1] == ["cores"]:
+        cores = importlib.import_module("medmamba_monai.benchmark_cores")
+        code: int = cores.main(argv[1:])
+        return code
     options = _parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -67,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m medmamba_monai benchmark", description=__doc__)
-    parser.add_argument("what", choices=("scan", "network"))
+    parser.add_argument("what", choices=("scan", "network", "cores"), help="cores has options of its own")
     parser.add_argument("--shapes", default="a,c", help=f"of the scan, from {','.join(SHAPES)} (default: a,c)")
     parser.add_argument("--size", type=int, default=224, help="side of the image for networks (default: 224)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or another device of torch (default: cpu)")

@@ -1,4 +1,4 @@
-"""Time and memory of every state-space core over the length: ``python -m medmamba_monai.benchmark_cores``."""
+"""Time and memory of every state-space core over the length: ``python -m medmamba_monai benchmark cores``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CORES: dict[str, Callable[[int], nn.Module]] = {
 
 def main(argv: Sequence[str]) -> int:
     """Print a table: a row a core and length, CPU seconds and megabytes of one forward."""
-    parser = argparse.ArgumentParser(prog="python -m medmamba_monai.benchmark_cores", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m medmamba_monai benchmark cores", description=__doc__)
     parser.add_argument("--lengths", default=",".join(map(str, LENGTHS)), help="lengths of the sequence")
     parser.add_argument("--width", type=int, default=32, help="channels of a token (default: 32)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")

@@ -69,9 +69,7 @@ def test_traceback_on_request(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr
 
 
-def test_missing_package_names_its_extra(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(arguments: list[str]) -> int:
         raise ModuleNotFoundError("No module named 'nibabel'", name="nibabel")
 

@@ -111,8 +111,16 @@ class Mamba(nn.Module):
         u = causal_conv1d(u, self.conv1d.weight.squeeze(1), self.conv1d.bias, "silu")
         dt, B, C = torch.split(self.x_proj.weight @ u, [self.dt_rank, self.d_state, self.d_state], 1)
         y = selective_scan(
-            u, self.dt_proj.weight @ dt, -torch.exp(self.A_log.float()), B, C, self.D.float(), z,
-            self.dt_proj.bias.float(), delta_softplus=True, input_rule=self.input_rule,
+            u,
+            self.dt_proj.weight @ dt,
+            -torch.exp(self.A_log.float()),
+            B,
+            C,
+            self.D.float(),
+            z,
+            self.dt_proj.bias.float(),
+            delta_softplus=True,
+            input_rule=self.input_rule,
         )
         assert isinstance(y, Tensor)
         return y
@@ -130,8 +138,17 @@ class Mamba(nn.Module):
         u, conv = causal_conv1d_step(u, state.conv, self.conv1d.weight.squeeze(1), self.conv1d.bias, "silu")
         dt, B, C = torch.split(self.x_proj(u), [self.dt_rank, self.d_state, self.d_state], 1)
         y, ssm = selective_scan_step(
-            state.ssm, u, F.linear(dt, self.dt_proj.weight), -torch.exp(self.A_log), B, C, self.D, z,
-            self.dt_proj.bias, delta_softplus=True, input_rule=self.input_rule,
+            state.ssm,
+            u,
+            F.linear(dt, self.dt_proj.weight),
+            -torch.exp(self.A_log),
+            B,
+            C,
+            self.D,
+            z,
+            self.dt_proj.bias,
+            delta_softplus=True,
+            input_rule=self.input_rule,
         )
         return self.out_proj(y), MambaState(conv, ssm)
 

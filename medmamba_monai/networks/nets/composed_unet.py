@@ -18,6 +18,9 @@ from medmamba_monai.networks.nets.variant import PublishedNetwork, Source
 class ComposedUNet(PublishedNetwork):
     """Segment 2D images or 3D volumes by a U-Net whose core, scan order, mixer, block and decoder are chosen by name.
 
+    The parts are those of VM-UNet (arXiv 2402.02491), Mamba-UNet (arXiv 2402.05079), Swin-UMamba (arXiv 2402.03302),
+    U-Mamba (arXiv 2401.04722) and MedMamba (arXiv 2403.03849).
+
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the image.

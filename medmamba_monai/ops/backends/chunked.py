@@ -101,9 +101,7 @@ def _split_map(x: Tensor, pad: int, size: int) -> Tensor:
     return _split(x, pad, size)
 
 
-def _inside_chunks(
-    delta: Tensor, inputs: Tensor, A: Tensor, B: Tensor, C: Tensor, held: bool
-) -> tuple[Tensor, Tensor]:
+def _inside_chunks(delta: Tensor, inputs: Tensor, A: Tensor, B: Tensor, C: Tensor, held: bool) -> tuple[Tensor, Tensor]:
     """Outputs (..., chunks, size) and end states (..., N, chunks) of every chunk started from zero."""
     h: Tensor | None = None
     outputs = []
