@@ -53,7 +53,9 @@ def sources(root: Path) -> list[Path]:
 
 def test_optional_packages_are_imported_where_used(root: Path) -> None:
     for file in sources(root):
-        found = imported_on_loading(file) & LAZY
+        # the kernels are written in Triton's language; only functions of backends/triton.py load their folder
+        kernels = {"triton"} if file.parent.name == "triton_kernels" else set()
+        found = (imported_on_loading(file) & LAZY) - kernels
         assert not found, f"{file} imports {sorted(found)} when it is loaded"
 
 

@@ -225,8 +225,8 @@ def token_norm(name: str, channels: int) -> nn.Module:
     """A norm of tokens by name, "layer" or "batch".
 
     Example:
-        >>> token_norm("layer", 4)
-        LayerNorm((4,), eps=1e-05, elementwise_affine=True)
+        >>> token_norm("layer", 4).normalized_shape
+        (4,)
     """
     check_choice("norm", name, ("layer", "batch"))
     return nn.LayerNorm(channels) if name == "layer" else TokenBatchNorm(channels)
