@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medmamba_monai.networks.nets import MedMamba, UMamba
-from medmamba_monai.weights import vim_rules, vss_rules
+from medmamba_monai.weights import backbone_rules, vim_rules, vss_rules
 
 _CONTAINERS = ("network_weights", "state_dict", "model_state_dict", "model", "network", "net")
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -52,7 +52,7 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
     clashes = []
     for key, value in state.items():
         key = _strip(key)
-        if vss_rules.is_unused(network, key):
+        if vss_rules.is_unused(network, key) or backbone_rules.is_unused(network, key):
             continue
         # our own names pass as they are: a checkpoint saved here converts to itself
         key = key if key in own else rename(key)
@@ -102,7 +102,11 @@ def _renamer(network: nn.Module) -> Callable[[str], str]:
         return lambda key: _rename_umamba(key, last)
     if isinstance(network, MedMamba):
         return _rename_medmamba
-    return vss_rules.renamer(network) or vim_rules.renamer(network) or (lambda key: key)
+    for rules in (vss_rules, vim_rules, backbone_rules):
+        rename = rules.renamer(network)
+        if rename is not None:
+            return rename
+    return lambda key: key
 
 
 def _rename_umamba(key: str, last_stage: int) -> str:

@@ -118,9 +118,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "rotary": True,
         },
     ),
+    "microscopic_mamba_2d": ("MicroscopicMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [32, 64]}),
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
 }
-CLASSIFIERS = {"MedMamba", "Vim", "VMamba"}
+CLASSIFIERS = {"MedMamba", "MicroscopicMamba", "Vim", "VMamba"}
 ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}
 
 

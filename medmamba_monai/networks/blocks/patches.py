@@ -98,6 +98,7 @@ class OverlapPatchEmbed(nn.Module):
         channels: channels of a token.
         patch_size: stride of both together, 4 or 1.
         norm: "layer" or "batch".
+        bias: give the convolutions a bias.
 
     Shape:
         x (B, in_channels, *S); returns (B, *ceil(S / patch_size), channels).
@@ -111,16 +112,22 @@ class OverlapPatchEmbed(nn.Module):
     """
 
     def __init__(
-        self, spatial_dims: int, in_channels: int, channels: int, patch_size: int, norm: str = "layer"
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        channels: int,
+        patch_size: int,
+        norm: str = "layer",
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if patch_size not in (1, 4):
             raise ValueError(f"patch_size is {patch_size}: the overlapping stem has a stride of 1 or 4 in all")
         stride = 2 if patch_size == 4 else 1
         conv = Conv[Conv.CONV, spatial_dims]
-        self.conv1 = conv(in_channels, channels // 2, 3, stride, 1)
+        self.conv1 = conv(in_channels, channels // 2, 3, stride, 1, bias=bias)
         self.norm1 = token_norm(norm, channels // 2)
-        self.conv2 = conv(channels // 2, channels, 3, stride, 1)
+        self.conv2 = conv(channels // 2, channels, 3, stride, 1, bias=bias)
         self.norm2 = token_norm(norm, channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.lkm_unet import LKMUNet
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.medmamba import MedMamba
+from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
@@ -23,6 +24,7 @@ __all__ = [
     "MambaUNet",
     "MSVMUNet",
     "MedMamba",
+    "MicroscopicMamba",
     "SwinUMamba",
     "SwinUMambaD",
     "UMamba",

@@ -1,0 +1,51 @@
+"""How the authors of the plain and the light backbones name and shape their parameters, as rules for `convert`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from torch import nn
+
+from medmamba_monai.networks.nets import MicroscopicMamba
+from medmamba_monai.weights.vss_rules import Rules, apply
+
+_RULES: dict[type[nn.Module], Rules] = {
+    MicroscopicMamba: (
+        (r"^patch_embed\.0\.c\.", "encoder.patch_embed.conv1."),
+        (r"^patch_embed\.0\.bn\.", "encoder.patch_embed.norm1."),
+        (r"^patch_embed\.2\.c\.", "encoder.patch_embed.conv2."),
+        (r"^patch_embed\.2\.bn\.", "encoder.patch_embed.norm2."),
+        (r"^layers\.(\d+)\.blocks\.", r"encoder.stages.\1."),
+        (r"^layers\.(\d+)\.downsample\.", r"encoder.merges.\1."),
+        (r"\.Conv_branch\.0\.", ".norm1."),
+        (r"\.Conv_branch\.1\.", ".conv1."),
+        (r"\.Conv_branch\.2\.", ".norm2."),
+        (r"\.Conv_branch\.4\.", ".conv2."),
+        (r"\.Conv_branch\.5\.", ".norm3."),
+        (r"\.Conv_branch\.7\.", ".conv3."),
+        (r"\.Conv_branch\.8\.", ".norm4."),
+        (r"\.MIFA\.DWConv\.", ".gates.conv."),
+        (r"\.MIFA\.attention\.conv\.weight", ".gates.weight"),
+        (r"\.pvm_layer\.", ".scans."),
+        (r"\.scans\.mamba\.PSFFN\.conv_0\.weight", ".scans.mixer.mixer.out_proj.weight"),
+        (r"\.scans\.mamba\.PSFFN\.conv_0\.bias", ".scans.mixer.bias"),
+        (r"\.scans\.mamba\.PSFFN\.conv_1\.", ".scans.mixer.conv."),
+        (r"\.scans\.mamba\.conv2d\.", ".scans.mixer.mixer.conv."),
+        (r"\.scans\.mamba\.", ".scans.mixer.mixer."),
+    ),
+}
+
+_UNUSED: dict[type[nn.Module], str] = {MicroscopicMamba: r"\.pvm_layer\.(proj|mamba\.out_proj)\."}
+
+
+def is_unused(network: nn.Module, key: str) -> bool:
+    """Whether the authors' code holds this tensor without ever using it, and our network does not have it."""
+    pattern = _UNUSED.get(type(network))
+    return pattern is not None and re.search(pattern, key) is not None
+
+
+def renamer(network: nn.Module) -> Callable[[str], str] | None:
+    """The function that renames the authors' keys for a network of this family, None for other networks."""
+    rules = _RULES.get(type(network))
+    return None if rules is None else lambda key: apply(rules, key)

@@ -1,0 +1,104 @@
+"""The equations of published blocks, written plainly on weights with their authors' names, to compare networks with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+State = Mapping[str, Tensor]
+
+
+def part(state: State, prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def scan(u: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor) -> Tensor:
+    """The selective scan of one sequence, step by step: u, dt (B, D, L), B and C (B, N, L)."""
+    delta, A = F.softplus(dt + bias[:, None]), -A_log.exp()
+    h, steps = u.new_zeros(u.shape[0], u.shape[1], A.shape[1]), []
+    for t in range(u.shape[2]):
+        step = delta[:, :, t, None]
+        h = torch.exp(step * A) * h + step * B[:, None, :, t] * u[:, :, t, None]
+        steps.append((h * C[:, None, :, t]).sum(-1) + D * u[:, :, t])
+    return torch.stack(steps, 2)
+
+
+def scan_sequences(sequences: list[Tensor], s: State) -> list[Tensor]:
+    """The scans of K sequences (B, D, L) with the K sets of parameters that VMamba's code keeps stacked."""
+    count, rank = len(sequences), s["dt_projs_weight"].shape[2]
+    A_logs, Ds = s["A_logs"].unflatten(0, (count, -1)), s["Ds"].unflatten(0, (count, -1))
+    states, results = A_logs.shape[2], []
+    for k, u in enumerate(sequences):
+        dt, B, C = (s["x_proj_weight"][k] @ u).split([rank, states, states], 1)
+        dt = s["dt_projs_weight"][k] @ dt
+        results.append(scan(u, dt, A_logs[k], B, C, Ds[k], s["dt_projs_bias"][k]))
+    return results
+
+
+def cross_scan(x: Tensor, s: State) -> Tensor:
+    """VMamba's four scans of a map (B, D, H, W), summed."""
+    h, w = x.shape[2:]
+    rows, columns = x.flatten(2), x.transpose(2, 3).flatten(2)
+    a, b, c, d = scan_sequences([rows, columns, rows.flip(-1), columns.flip(-1)], s)
+    by_rows, by_columns = a + c.flip(-1), b + d.flip(-1)
+    return by_rows.unflatten(2, (h, w)) + by_columns.unflatten(2, (w, h)).transpose(2, 3)
+
+
+def layer_norm(x: Tensor, s: State, name: str, eps: float = 1e-5) -> Tensor:
+    """A layer norm over the last axis."""
+    return F.layer_norm(x, x.shape[-1:], s[f"{name}.weight"], s[f"{name}.bias"], eps)
+
+
+def batch_norm(x: Tensor, s: State, name: str) -> Tensor:
+    """A batch norm of a map with stored statistics."""
+    running = (s[f"{name}.running_mean"], s[f"{name}.running_var"])
+    return F.batch_norm(x, *running, s[f"{name}.weight"], s[f"{name}.bias"])
+
+
+def conv(x: Tensor, s: State, name: str, groups: int = 1, stride: int = 1) -> Tensor:
+    """A convolution that keeps the size where its stride is 1."""
+    weight = s[f"{name}.weight"]
+    return F.conv2d(x, weight, s.get(f"{name}.bias"), stride, weight.shape[-1] // 2, groups=groups)
+
+
+def ss2d(x: Tensor, s: State) -> tuple[Tensor, Tensor]:
+    """VMamba's mixer on (B, H, W, C) up to its gate: the scans' normed sum, channels last, and the gate."""
+    y, z = F.linear(x, s["in_proj.weight"]).chunk(2, -1)
+    y = F.silu(conv(y.movedim(-1, 1), s, "conv2d", groups=y.shape[-1]))
+    return layer_norm(cross_scan(y, s).movedim(1, -1), s, "out_norm"), F.silu(z)
+
+
+def shuffled(x: Tensor, groups: int) -> Tensor:
+    """ShuffleNet's order of the last axis."""
+    return x.reshape(*x.shape[:-1], groups, -1).transpose(-1, -2).reshape(x.shape)
+
+
+def microscopic_block(x: Tensor, s: State, swap: bool) -> Tensor:
+    """Microscopic-Mamba's block on (B, H, W, C), in evaluation mode; swapped axes as in the authors' code or not."""
+    left, right = x.chunk(2, -1)
+    half = left.shape[-1]
+    y = batch_norm(left.movedim(-1, 1), s, "Conv_branch.0")
+    y = F.relu(batch_norm(conv(y, s, "Conv_branch.1", half), s, "Conv_branch.2"))
+    y = F.relu(batch_norm(conv(y, s, "Conv_branch.4", half), s, "Conv_branch.5"))
+    near = F.relu(batch_norm(conv(y, s, "Conv_branch.7"), s, "Conv_branch.8"))
+
+    mixer, groups = part(s, "pvm_layer.mamba."), []
+    for given in layer_norm(right, s, "pvm_layer.norm").chunk(4, -1):
+        scanned, gate = ss2d(given, mixer)
+        z = F.silu(conv((scanned * gate).movedim(-1, 1), mixer, "PSFFN.conv_0"))
+        quarter = z.shape[1] // 4
+        z = torch.cat((F.silu(conv(z[:, :quarter], mixer, "PSFFN.conv_1", quarter)), z[:, quarter:]), 1)
+        z = shuffled(z.movedim(1, -1), z.shape[1] // 2)
+        z = (z.transpose(1, 2) if swap else z) + given
+        groups.append(z + s["pvm_layer.skip_scale"] * given)
+    far = layer_norm(torch.cat(groups, -1), s, "pvm_layer.norm")
+    far = shuffled(far, half // 2).movedim(-1, 1)
+
+    by_near = torch.sigmoid(F.relu(conv(near, s, "MIFA.DWConv", half)))
+    by_far = torch.sigmoid(F.gelu(conv(far, s, "MIFA.DWConv", half)))
+    out = shuffled(torch.cat((by_near * far, by_far * near), 1).movedim(1, -1), half // 2)
+    return out * torch.sigmoid(s["MIFA.attention.conv.weight"].flatten() * out.mean((1, 2), keepdim=True))
