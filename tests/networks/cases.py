@@ -122,7 +122,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
 }
 CLASSIFIERS = {"MedMamba", "MicroscopicMamba", "Vim", "VMamba"}
-ODD_SIZES = {2: (23, 18), 3: (9, 14, 11)}
+# networks that take something other than one image
+KINDS: dict[str, str] = {}
+ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
 
 
 def arguments(case: str) -> dict[str, Any]:
@@ -157,8 +159,3 @@ def trained(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
     unused = () if getattr(net, "deep_supervision", True) and net.training else ("heads.",)
     last = f"heads.{len(getattr(net, 'heads', [])) - 1}."
     return [(k, p) for k, p in net.named_parameters() if k.startswith(last) or not k.startswith(unused)]
-
-
-def tensors(output: Tensor | list[Tensor]) -> list[Tensor]:
-    """The tensors of an output, one or with deep supervision several."""
-    return output if isinstance(output, list) else [output]

@@ -15,7 +15,8 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from medmamba_monai.networks import nets
-from tests.networks.cases import CASES, ODD_SIZES, arguments, build, classifies, image, tensors, trained
+from tests.networks.cases import CASES, ODD_SIZES, arguments, build, trained
+from tests.networks.inputs import axes, channel_axis, channels_last, inputs, output_shapes, second, tensors
 
 all_cases = pytest.mark.parametrize("case", CASES)
 
@@ -26,25 +27,26 @@ def test_every_network_is_tested() -> None:
 
 @all_cases
 def test_shapes_at_odd_sizes(case: str) -> None:
-    net, x = build(case).eval(), image(case)
-    y = net(x)
-    assert y.shape == ((2, 3) if classifies(case) else (2, 3, *x.shape[2:]))
-    assert y.isfinite().all()
+    net, x = build(case).eval(), inputs(case)
+    outputs = tensors(net(*x))
+    assert [tuple(y.shape) for y in outputs] == output_shapes(case, x)
+    assert all(y.isfinite().all() for y in outputs)
 
 
 @all_cases
 @pytest.mark.parametrize("length", [1, 2, 5])
 def test_tiny_images(case: str, length: int) -> None:
     net = build(case).eval()
-    y = net(image(case, size=(length,) * net.spatial_dims))
-    assert y.isfinite().all()
+    outputs = tensors(net(*inputs(case, size=(length,) * axes(case))))
+    assert all(y.isfinite().all() for y in outputs)
 
 
 @all_cases
 def test_gradients_reach_every_parameter(case: str) -> None:
-    net, x = build(case).train(), image(case).requires_grad_()
-    sum(y.square().mean() for y in tensors(net(x))).backward()
-    assert x.grad is not None and x.grad.isfinite().all() and x.grad.any()
+    net, given = build(case).train(), tuple(x.requires_grad_() for x in inputs(case))
+    sum(y.square().mean() for y in tensors(net(*given))).backward()
+    for x in given:
+        assert x.grad is not None and x.grad.isfinite().all() and x.grad.any()
     for name, p in trained(net):
         assert p.grad is not None, name
         assert p.grad.isfinite().all(), name
@@ -56,39 +58,40 @@ def test_gradients_reach_every_parameter(case: str) -> None:
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 @pytest.mark.parametrize("training", [True, False])
 def test_half_precision_is_finite(case: str, dtype: torch.dtype, scale: float, training: bool) -> None:
-    net, x = build(case).train(training), (scale * image(case)).requires_grad_()
+    net, given = build(case).train(training), tuple((scale * x).requires_grad_() for x in inputs(case))
     with torch.autocast("cpu", dtype=dtype):
-        outputs = tensors(net(x))
+        outputs = tensors(net(*given))
     for y in outputs:
         assert y.isfinite().all()
     sum(y.float().square().mean() for y in outputs).backward()
-    assert x.grad is not None and x.grad.isfinite().all()
+    assert all(x.grad is not None and x.grad.isfinite().all() for x in given)
     for name, p in trained(net):
         assert p.grad is not None and p.grad.isfinite().all(), name
 
 
 @all_cases
 def test_bfloat16_stays_close(case: str) -> None:
-    net, x = build(case).eval(), image(case)
-    expected = net(x)
+    net, x = build(case).eval(), inputs(case)
+    expected = tensors(net(*x))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = net(x)
-    assert (y.float() - expected).norm() < 0.2 * expected.norm()
+        outputs = tensors(net(*x))
+    for y, wanted in zip(outputs, expected, strict=True):
+        assert (y.float() - wanted).norm() < 0.2 * wanted.norm()
 
 
 @all_cases
 def test_round_trips(case: str) -> None:
-    net, x = build(case).eval(), image(case)
-    expected = net(x)
+    net, x = build(case).eval(), inputs(case)
+    expected = tensors(net(*x))
     file = io.BytesIO()
     torch.save(net.state_dict(), file)
     file.seek(0)
     torch.manual_seed(7)
     fresh = getattr(nets, CASES[case][0])(**arguments(case)).eval()
-    assert not torch.equal(fresh(x), expected)
+    assert not torch.equal(tensors(fresh(*x))[-1], expected[-1])
     fresh.load_state_dict(torch.load(file, weights_only=True))
     for other in (fresh, pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
-        assert torch.equal(other(x), expected)
+        assert all(torch.equal(y, wanted) for y, wanted in zip(tensors(other(*x)), expected, strict=True))
 
 
 @all_cases
@@ -102,28 +105,28 @@ def test_built_from_json(case: str) -> None:
 
 @all_cases
 def test_trace(case: str, tmp_path: Path) -> None:
-    net, x = build(case).eval(), image(case)
+    net, x = build(case).eval(), inputs(case)
     traced = torch.jit.trace(net, x, check_trace=False)
     traced.save(str(tmp_path / "net.ts"))
     loaded = torch.jit.load(str(tmp_path / "net.ts"))
-    torch.testing.assert_close(loaded(x), net(x), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(loaded(*x), net(*x), atol=1e-4, rtol=1e-4)
 
 
 @all_cases
 def test_a_trace_holds_at_other_sizes(case: str) -> None:
     net = build(case).eval()
-    even = (16,) * net.spatial_dims
-    traced = torch.jit.trace(net, image(case, size=even), check_trace=False)
-    for x in (image(case), image(case, size=(12, 10, 9)[: net.spatial_dims])):
-        torch.testing.assert_close(traced(x), net(x), atol=1e-3, rtol=1e-3)
+    even = (16,) * axes(case)
+    traced = torch.jit.trace(net, inputs(case, size=even), check_trace=False)
+    for x in (inputs(case), inputs(case, size=(12, 10, 9)[: axes(case)])):
+        torch.testing.assert_close(traced(*x), net(*x), atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("case", ["umamba_bottleneck_2d", "umamba_paper_3d", "medmamba_2d"])
 def test_export(case: str) -> None:
     fewer = {"depths": [1], "dims": [8]} if "medmamba" in case else {}
-    net, x = build(case, **fewer).eval(), image(case)
-    exported = torch.export.export(net, (x,)).module()
-    torch.testing.assert_close(exported(x), net(x), atol=1e-4, rtol=1e-4)
+    net, x = build(case, **fewer).eval(), inputs(case)
+    exported = torch.export.export(net, x).module()
+    torch.testing.assert_close(exported(*x), net(*x), atol=1e-4, rtol=1e-4)
 
 
 @all_cases
@@ -131,7 +134,7 @@ def test_deterministic(case: str) -> None:
     def run() -> list[Tensor]:
         net = build(case).train()
         torch.manual_seed(3)
-        outputs = tensors(net(image(case)))
+        outputs = tensors(net(*inputs(case)))
         sum(y.square().mean() for y in outputs).backward()
         return [*outputs, *(p.grad for p in net.parameters() if p.grad is not None)]
 
@@ -140,42 +143,47 @@ def test_deterministic(case: str) -> None:
 
 @all_cases
 def test_images_of_a_batch_do_not_mix(case: str) -> None:
-    net, x = build(case).eval(), image(case)
-    torch.testing.assert_close(net(x)[1:], net(x[1:]), atol=1e-3, rtol=1e-3)
+    net, x = build(case).eval(), inputs(case)
+    alone = tensors(net(*second(x)))
+    for y, wanted in zip(tensors(net(*x)), alone, strict=True):
+        torch.testing.assert_close(y[1:], wanted, atol=1e-3, rtol=1e-3)
 
 
 @all_cases
 def test_memory_formats_and_meta_tensors(case: str) -> None:
-    net, x = build(case).eval(), image(case)
-    expected = net(x)
-    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
-    format_ = formats[net.spatial_dims]
-    for given in (MetaTensor(x), x.to(memory_format=format_), x.transpose(-1, -2).contiguous().transpose(-1, -2)):
-        y = net(given)
-        y = y.as_tensor() if isinstance(y, MetaTensor) else y
-        torch.testing.assert_close(y, expected, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(net.to(memory_format=format_)(x), expected, atol=1e-3, rtol=1e-3)
+    net, x = build(case).eval(), inputs(case)
+    expected = tensors(net(*x))
+
+    def check(outputs: list[Tensor]) -> None:
+        plain = [y.as_tensor() if isinstance(y, MetaTensor) else y for y in outputs]
+        torch.testing.assert_close(plain, expected, atol=1e-3, rtol=1e-3)
+
+    check(tensors(net(*map(MetaTensor, x))))
+    check(tensors(net(*(channels_last(t, t.dim()) for t in x))))
+    check(tensors(net(*(t.transpose(-1, -2).contiguous().transpose(-1, -2) for t in x))))
+    check(tensors(channels_last(net, axes(case) + 2)(*x)))
 
 
 @all_cases
 def test_double_precision(case: str) -> None:
-    net, x = build(case).eval(), image(case)
-    exact = net.double()(x.double())
-    assert exact.dtype == torch.float64
-    torch.testing.assert_close(exact.float(), net.float()(x), atol=1e-4, rtol=1e-3)
+    net, x = build(case).eval(), inputs(case)
+    exact = tensors(net.double()(*(t.double() for t in x)))
+    assert all(y.dtype == torch.float64 for y in exact)
+    torch.testing.assert_close([y.float() for y in exact], tensors(net.float()(*x)), atol=1e-4, rtol=1e-3)
 
 
 @all_cases
 def test_wrong_inputs_are_refused(case: str) -> None:
-    net, x = build(case).eval(), image(case)
-    with pytest.raises(ValueError, match="give .batch, channels"):
-        net(x[0])
+    net, x = build(case).eval(), inputs(case)
+    wider = torch.cat((x[0], x[0].narrow(channel_axis(case), 0, 1)), channel_axis(case))
+    with pytest.raises(ValueError, match="give .batch, "):
+        net(*(t[0] for t in x))
     with pytest.raises(ValueError, match="3 channels and the network takes 2.*in_channels=3"):
-        net(torch.cat((x, x[:, :1]), 1))
+        net(wider, *x[1:])
     with pytest.raises(TypeError, match="int64.*float"):
-        net(x.long())
-    with pytest.raises(ValueError, match="at least one image"):
-        net(x[:0])
+        net(*(t.long() for t in x))
+    with pytest.raises(ValueError, match="at least one"):
+        net(*(t[:0] for t in x))
 
 
 @all_cases

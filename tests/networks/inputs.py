@@ -1,0 +1,63 @@
+"""What the networks of the registry take, and the shapes they give back, for the contract that all of them keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tests.networks.cases import CASES, KINDS, ODD_SIZES, classifies
+
+Given = tuple[Tensor, ...]
+
+
+def kind(case: str) -> str:
+    """ "image" for one image, "bag" for tokens without a grid, "pair" for two images, "clip" for frames."""
+    return KINDS.get(CASES[case][0], "image")
+
+
+def axes(case: str) -> int:
+    """Axes of the grid: 2 or 3, or 1 for a bag."""
+    count: int = CASES[case][1].get("spatial_dims", 1)
+    return count
+
+
+def channel_axis(case: str) -> int:
+    """The axis of the input that holds its channels."""
+    return {"bag": 2, "clip": 2}.get(kind(case), 1)
+
+
+def inputs(case: str, batch: int = 2, size: Sequence[int] | None = None) -> Given:
+    """Inputs with 2 channels, of an odd size unless another is given."""
+    size = tuple(size or ODD_SIZES[axes(case)])
+    shape = {"bag": (batch, math.prod(size), 2), "clip": (batch, 3, 2, *size)}.get(kind(case), (batch, 2, *size))
+    random = torch.Generator().manual_seed(1)
+    return tuple(torch.randn(shape, generator=random) for _ in range(2 if kind(case) == "pair" else 1))
+
+
+def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:
+    """Shapes of what the network gives: 3 classes, an image like the given one, a displacement along each axis."""
+    x = given[0]
+    if classifies(case):
+        return [(len(x), 3)]
+    if kind(case) == "pair":
+        return [tuple(x.shape), (len(x), axes(case), *x.shape[2:])]
+    return [(*x.shape[: channel_axis(case)], 3, *x.shape[channel_axis(case) + 1 :])]
+
+
+def second(given: Given) -> Given:
+    """The second sample of a batch alone."""
+    return tuple(x[1:] for x in given)
+
+
+def channels_last(x: nn.Module | Tensor, dim: int) -> nn.Module | Tensor:
+    """A tensor or network of 2D or 3D maps in the layout with channels last; others as they are."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return x.to(memory_format=formats[dim]) if dim in formats else x  # type: ignore[call-overload]
+
+
+def tensors(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The tensors of an output, one or several."""
+    return [output] if isinstance(output, Tensor) else list(output)
