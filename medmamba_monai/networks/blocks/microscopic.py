@@ -1,4 +1,4 @@
-"""Microscopic-Mamba's block: convolutions on half of the channels, shared scans on the others, each weighs the other."""
+"""Microscopic-Mamba's block: half of the channels convolved, half scanned, and each half weighs the other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def shuffle(x: Tensor, groups: int) -> Tensor:
         >>> shuffle(torch.arange(6), groups=3).tolist()
         [0, 2, 4, 1, 3, 5]
     """
-    return x.unflatten(-1, (groups, -1)).transpose(-1, -2).flatten(-2)
+    grouped: Tensor = torch.unflatten(x, -1, (groups, -1))
+    return grouped.transpose(-1, -2).flatten(-2)
 
 
 class PartialMixer(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ from monai.networks.layers.drop_path import DropPath
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
-from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
+from medmamba_monai.networks.blocks.arguments import check_choice, check_positive, per_stage
 from medmamba_monai.networks.blocks.patches import ConvMerging, OverlapPatchEmbed, PatchEmbed, PatchMerging, token_norm
+from medmamba_monai.networks.blocks.pyramid import Pyramid
 from medmamba_monai.networks.blocks.ss_conv_ssm import SSConvSSM
 from medmamba_monai.networks.layers.precision import saturate
 from medmamba_monai.networks.layers.scan_mixer import ScanMixer
@@ -136,7 +137,7 @@ def vss_stage(
     return nn.Sequential(*(VSSBlock(spatial_dims, channels, r, residual=residual, **arguments) for r in drop_paths))
 
 
-class VSSEncoder(nn.Module):
+class VSSEncoder(Pyramid):
     """Patch embedding and stages of VSS blocks, each but the last followed by a step to half the resolution.
 
     VMamba (arXiv 2401.10166), figure 3.
@@ -184,59 +185,25 @@ class VSSEncoder(nn.Module):
         norm: str = "layer",
         **block: Any,
     ) -> None:
-        super().__init__()
         check_encoder_arguments(spatial_dims, in_channels, depths, dims, drop_path_rate)
         check_choice("embed", embed, ("patch", "overlap"))
         check_choice("merge", merge, ("patch", "conv"))
         check_positive(patch_size=patch_size)
-        self.spatial_dims, self.in_channels, self.dims = spatial_dims, in_channels, tuple(dims)
-        self.patch_embed: nn.Module
+        patch_embed: nn.Module
         if embed == "patch":
-            self.patch_embed = PatchEmbed(spatial_dims, in_channels, dims[0], patch_size)
+            patch_embed = PatchEmbed(spatial_dims, in_channels, dims[0], patch_size)
         else:
-            self.patch_embed = OverlapPatchEmbed(spatial_dims, in_channels, dims[0], patch_size, norm)
+            patch_embed = OverlapPatchEmbed(spatial_dims, in_channels, dims[0], patch_size, norm)
         rates = drop_paths(drop_path_rate, depths)
         if norm != "layer":
             block = {**block, "norm": norm}
-        self.stages = nn.ModuleList(
-            vss_stage(spatial_dims, width, rate, **block) for width, rate in zip(dims, rates, strict=True)
-        )
-        self.merges = nn.ModuleList(
+        stages = [vss_stage(spatial_dims, width, rate, **block) for width, rate in zip(dims, rates, strict=True)]
+        merges = [
             PatchMerging(spatial_dims, a) if merge == "patch" else ConvMerging(spatial_dims, a, b, norm)
             for a, b in zip(dims, dims[1:], strict=False)
-        )
+        ]
+        super().__init__(spatial_dims, in_channels, dims, patch_embed, stages, merges)
         self.apply(init_linear)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        return [after for _, after in self.steps(x)]
-
-    def stage_inputs(self, x: Tensor) -> list[Tensor]:
-        """What goes into each stage, (B, *S_i, dims[i]), and last what comes out of the last stage."""
-        steps = list(self.steps(x))
-        return [*(before for before, _ in steps), steps[-1][1]]
-
-    def steps(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Input and result of each stage."""
-        check_input(x, self.spatial_dims, self.in_channels)
-        before = self.patch_embed(x)
-        for i, stage in enumerate(self.stages):
-            after = stage(before)
-            yield before, after
-            if i < len(self.merges):
-                before = self.merges[i](after)
-
-    def freeze(self, frozen: bool = True, patch_embed: bool = True) -> None:
-        """Stop (or let go on) the training of the encoder, its patch embedding included or not.
-
-        Example:
-            >>> net = VSSEncoder(2, 1, [1], [8])
-            >>> net.freeze()
-            >>> any(p.requires_grad for p in net.parameters())
-            False
-        """
-        for name, parameter in self.named_parameters():
-            if patch_embed or not name.startswith("patch_embed."):
-                parameter.requires_grad_(not frozen)
 
 
 def drop_paths(rate: float, depths: Sequence[int]) -> list[list[float]]:

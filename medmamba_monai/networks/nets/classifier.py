@@ -12,6 +12,8 @@ from medmamba_monai.networks.nets.variant import PublishedNetwork
 class PyramidClassifier(PublishedNetwork):
     """Classify by the pooled last grid of a pyramid, or return all its maps; a base class.
 
+    The head of VMamba (arXiv 2401.10166), figure 3.
+
     Args:
         encoder: gives the grids, channels last.
         norm: applied to the last grid in front of pooling.

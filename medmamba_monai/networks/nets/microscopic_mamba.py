@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
+import torch
 from torch import nn
 
 from medmamba_monai.networks.blocks.arguments import check_choice
@@ -46,7 +47,6 @@ class MicroscopicMamba(PyramidClassifier):
         TypeError: when the input is not of floating point.
 
     Example:
-        >>> import torch
         >>> net = MicroscopicMamba(2, 1, 3, depths=[1, 1], dims=[32, 64]).eval()
         >>> net(torch.zeros(2, 1, 28, 30)).shape
         torch.Size([2, 3])
@@ -103,5 +103,6 @@ def _start(module: nn.Module) -> None:
     """The authors' start: `init_linear`, and convolutions as He et al. by fan out."""
     init_linear(module)
     pointwise = module.mixer.out_proj if isinstance(module, PartialMixer) else module
-    if pointwise is not module or isinstance(module, (nn.Conv2d, nn.Conv3d)):
+    if isinstance(pointwise, (nn.Conv2d, nn.Conv3d)) or isinstance(module, PartialMixer):
+        assert isinstance(pointwise.weight, torch.Tensor)
         nn.init.kaiming_normal_(pointwise.weight, mode="fan_out", nonlinearity="relu")

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
-
 from medmamba_monai.networks.blocks.patches import token_norm
 from medmamba_monai.networks.blocks.vss import VSSEncoder, init_linear
-from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.classifier import PyramidClassifier
+from medmamba_monai.networks.nets.variant import Source, Variant
 
 FIRST: Mapping[str, Any] = MappingProxyType({"embed": "patch", "merge": "patch", "mlp_ratio": 0.0})
 CURRENT: Mapping[str, Any] = MappingProxyType(
@@ -38,7 +37,7 @@ def _current(depths: list[int], first: int, rate: float, expand: float, paramete
     return Variant(given, parameters)
 
 
-class VMamba(PublishedNetwork):
+class VMamba(PyramidClassifier):
     """Classify images, or give a pyramid of features to another network.
 
     VMamba (arXiv 2401.10166), figure 3.
@@ -126,11 +125,7 @@ class VMamba(PublishedNetwork):
         drop_path_rate: float = 0.2,
         features_only: bool = False,
     ) -> None:
-        super().__init__()
-        if num_classes < 0:
-            raise ValueError(f"num_classes is {num_classes}: give the number of classes, or 0 for features")
-        self.spatial_dims, self.in_channels, self.features_only = spatial_dims, in_channels, features_only
-        self.encoder = VSSEncoder(
+        encoder = VSSEncoder(
             spatial_dims,
             in_channels,
             depths,
@@ -148,14 +143,5 @@ class VMamba(PublishedNetwork):
             mlp_ratio=mlp_ratio,
             gated_mlp=gated_mlp,
         )
-        self.norm: nn.Module = nn.Identity() if features_only else token_norm(norm, dims[-1])
-        has_head = num_classes > 0 and not features_only
-        self.head: nn.Module = nn.Linear(dims[-1], num_classes) if has_head else nn.Identity()
+        super().__init__(encoder, token_norm(norm, dims[-1]), num_classes, features_only)
         self.head.apply(init_linear)
-
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        maps: list[Tensor] = self.encoder(x)
-        if self.features_only:
-            return [grid.movedim(-1, 1) for grid in maps]
-        logits: Tensor = self.head(self.norm(maps[-1]).flatten(1, -2).mean(1))
-        return logits
