@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def results(folder: Path, suffix: str) -> list[Path]:
 def test_train_then_evaluate(name: str, bundle_copy, bundle_run, small_data) -> None:
     root, data = bundle_copy(name), small_data(name)
     before = (root / "models" / "model.pt").stat().st_mtime_ns
-    bundle_run(root, "train.json", dataset_dir=data, **QUICK)
+    bundle_run(root, "train.json", fresh=True, dataset_dir=data, **QUICK)
     weights = root / "models" / "model.pt"
     assert weights.stat().st_mtime_ns > before
     torch.load(weights, map_location="cpu", weights_only=True)
@@ -91,11 +92,13 @@ def test_segmentation_has_the_size_of_the_picture(name: str, bundle_run, small_d
 @pytest.mark.parametrize("name", NAMES)
 def test_inference_on_a_folder_from_elsewhere(name: str, bundle_run, small_data, tmp_path: Path) -> None:
     root = BUNDLES / name
-    images = small_data(name) / "images"
+    images = tmp_path / "images"
+    images.mkdir()
+    for file in sorted((small_data(name) / "images").iterdir())[:2]:
+        shutil.copy(file, images)
     bundle_run(root, "inference.json", dataset_dir=images, output_dir=tmp_path / "out")
-    count = len(list(images.iterdir()))
     if name in SEGMENTATION:
-        assert len(results(tmp_path / "out", "_seg.nii.gz" if name in VOLUMES else "_seg.png")) == count
+        assert len(results(tmp_path / "out", "_seg.nii.gz" if name in VOLUMES else "_seg.png")) == 2
     else:
         table = (results(tmp_path / "out", ".csv") + results(tmp_path / "out", ".json"))[0].read_text(encoding="utf-8")
         assert all(path.stem in table for path in images.iterdir())
