@@ -2,118 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from medmamba_monai.ops.scan_orders.curves import axes_of
+from medmamba_monai.ops.scan_orders.order import ScanOrder
+from medmamba_monai.ops.scan_orders.paths import CURVE_FUNCTIONS, AxesPath, Path, TablePath
+from medmamba_monai.ops.scan_orders.table import ORDERS
 
-import torch
-from torch import Tensor
-
-# Each path names the axes of the grid from the slowest to the fastest.
-_PATHS = {
-    ("raster", 2): ((0, 1),),
-    ("raster", 3): ((0, 1, 2),),
-    ("bidirectional", 2): ((0, 1),),
-    ("bidirectional", 3): ((0, 1, 2),),
-    ("cross", 2): ((0, 1), (1, 0)),
-    ("cross", 3): ((0, 1, 2), (1, 2, 0), (2, 0, 1)),
-}
+__all__ = ["ScanOrder", "scan_order"]
 
 
-@dataclass(frozen=True)
-class ScanOrder:
-    """An order in which a grid is read: P paths, each taken in one or both directions, so K = P * directions.
-
-    Sequence k is path ``k % P``, forwards for ``k < P`` and backwards for the others.
-
-    Args:
-        name: the order's name.
-        axes: for each path the grid's axes, from the slowest to the fastest.
-        directions: 1 for forwards only, 2 for both.
-
-    Example:
-        >>> order = scan_order("cross", spatial_dims=2)
-        >>> order.sequences(torch.arange(4.0).reshape(1, 1, 2, 2))[0, :, 0].tolist()
-        [[0.0, 1.0, 2.0, 3.0], [0.0, 2.0, 1.0, 3.0], [3.0, 2.0, 1.0, 0.0], [3.0, 1.0, 2.0, 0.0]]
-    """
-
-    name: str
-    axes: tuple[tuple[int, ...], ...]
-    directions: int
-
-    @property
-    def spatial_dims(self) -> int:
-        """2 or 3."""
-        return len(self.axes[0])
-
-    @property
-    def num_paths(self) -> int:
-        """P, the paths before directions are counted."""
-        return len(self.axes)
-
-    @property
-    def num_sequences(self) -> int:
-        """K, the sequences: paths times directions."""
-        return self.num_paths * self.directions
-
-    def paths(self, x: Tensor) -> Tensor:
-        """Read a grid along each path, forwards: (B, D, *S) to (B, P, D, L). One path in storage order is a view."""
-        self._check_grid(x)
-        read = [x.permute(0, 1, *(a + 2 for a in axes)).flatten(2) for axes in self.axes]
-        return read[0].unsqueeze(1) if len(read) == 1 else torch.stack(read, 1)
-
-    def restore_paths(self, y: Tensor, size: Sequence[int]) -> tuple[Tensor, ...]:
-        """Put each path back on the grid: (B, P, D, L) to P views (B, D, *S)."""
-        self._check_sequences(y, size, self.num_paths)
-        return tuple(self._restore_path(path, axes, size) for path, axes in zip(y.unbind(1), self.axes, strict=True))
-
-    def sequences(self, x: Tensor) -> Tensor:
-        """Read a grid along every sequence: (B, D, *S) to (B, K, D, L)."""
-        paths = self.paths(x)
-        return paths if self.directions == 1 else torch.cat((paths, paths.flip(-1)), 1)
-
-    def restore(self, y: Tensor, size: Sequence[int]) -> Tensor:
-        """Put every sequence back on the grid of the given size: (B, K, D, L) to (B, K, D, *S)."""
-        self._check_sequences(y, size, self.num_sequences)
-        directions = [y[:, : self.num_paths]]
-        if self.directions == 2:
-            directions.append(y[:, self.num_paths :].flip(-1))
-        return torch.stack([grid for paths in directions for grid in self.restore_paths(paths, size)], 1)
-
-    def _restore_path(self, y: Tensor, axes: tuple[int, ...], size: Sequence[int]) -> Tensor:
-        grid = y.reshape(*y.shape[:-1], *(size[a] for a in axes))
-        back = sorted(range(len(axes)), key=axes.__getitem__)
-        restored: Tensor = grid.permute(0, 1, *(a + 2 for a in back))
-        return restored
-
-    def _check_grid(self, x: Tensor) -> None:
-        if x.dim() != self.spatial_dims + 2:
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}: this order reads (batch, channels and {self.spatial_dims} grid axes)"
-            )
-
-    def _check_sequences(self, y: Tensor, size: Sequence[int], count: int) -> None:
-        length = 1
-        for n in size:
-            length *= n
-        if len(size) != self.spatial_dims:
-            raise ValueError(f"size is {tuple(size)}: this order needs {self.spatial_dims} numbers")
-        if y.dim() != 4 or y.shape[1] != count or y.shape[3] != length:
-            raise ValueError(
-                f"y has shape {tuple(y.shape)}: for a grid {tuple(size)} it must be (batch, {count}, channels, "
-                f"{length})"
-            )
-
-
-def scan_order(name: str, spatial_dims: int = 2) -> ScanOrder:
+def scan_order(name: str, spatial_dims: int = 2, layer: int = 0) -> ScanOrder:
     """Name an order in which a grid is read.
 
-    "raster" reads row by row (slice by slice in 3D); "bidirectional" also backwards, as Vision Mamba
-    (arXiv 2401.09417); "cross" reads rows and columns, each both ways, as VMamba (arXiv 2401.10166), in 3D along the
-    three cyclic orders of the axes.
+    A name of the table, perhaps with its number ("local:2": windows of side 2), or paths joined by "+":
+
+    * axes from the slowest to the fastest, as "hw" (rows), "wh" (columns), "dwh"; a bar starts the state anew for
+      each combination of the axes in front of it ("h|w": every row for itself);
+    * a curve with its arguments: "snake:wh", "zigzag:3", "hilbert:1", "windows:7", "windows:7,wh", "strips:4,h",
+      "atrous:2,0" (one of the lattices), "diagonal:1", "spiral", ...; a bar in front starts anew in each window;
+    * each backwards with "-" in front: "hw+-hw+windows:7+-windows:7" has four sequences.
 
     Args:
-        name: "raster", "bidirectional" or "cross".
+        name: see above.
         spatial_dims: 2 or 3.
+        layer: number of the layer that asks; some orders ("zigzag", "hilbert") give each layer another path.
 
     Raises:
         ValueError: when there is no such order.
@@ -121,8 +32,35 @@ def scan_order(name: str, spatial_dims: int = 2) -> ScanOrder:
     Example:
         >>> scan_order("cross", spatial_dims=3).num_sequences
         6
+        >>> scan_order("-hw+windows:2").index((2, 4)).tolist()
+        [[7, 6, 5, 4, 3, 2, 1, 0], [0, 1, 4, 5, 2, 3, 6, 7]]
     """
-    if (name, spatial_dims) not in _PATHS:
-        names = sorted({known for known, _ in _PATHS})
-        raise ValueError(f"there is no scan order {name!r} in {spatial_dims} dimensions: use one of {names} in 2 or 3")
-    return ScanOrder(name, _PATHS[name, spatial_dims], 1 if name == "raster" else 2)
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"there is no scan order {name!r} in {spatial_dims} dimensions: use 2 or 3")
+    known, _, number = name.partition(":")
+    entry = ORDERS.get(known)
+    if entry is None or (number and entry.number is None):
+        return ScanOrder(name, spatial_dims, tuple(_path(text, spatial_dims, name) for text in name.split("+")))
+    paths = entry.paths[spatial_dims]
+    if isinstance(paths, tuple):
+        paths = paths[layer % len(paths)]
+    elif callable(paths):
+        paths = paths(int(number or entry.number or 0))
+    steps = tuple(_path(text, spatial_dims, name) for text in paths.split("+"))
+    return ScanOrder(name, spatial_dims, steps, entry.directions, entry.shared, entry.merge)
+
+
+def _path(text: str, spatial_dims: int, name: str) -> Path:
+    """The path that a text names."""
+    backward, word = text.startswith("-"), text.removeprefix("-")
+    restarts, bare = word.find("|"), word.replace("|", "")
+    if sorted(bare) == sorted("dhw"[-spatial_dims:]):
+        return AxesPath(axes_of(bare, spatial_dims), backward, max(restarts, 0))
+    curve, _, rest = bare.partition(":")
+    if curve not in CURVE_FUNCTIONS:
+        raise ValueError(
+            f"there is no scan order {name!r} in {spatial_dims} dimensions: use one of {sorted(ORDERS)}, or paths "
+            f"joined by '+', each the grid's axes or one of {sorted(CURVE_FUNCTIONS)}"
+        )
+    arguments = tuple(int(part) if part.isdigit() else part for part in rest.split(",") if part)
+    return TablePath(curve, arguments, backward, restarts == 0)

@@ -70,7 +70,7 @@ class ScanMixer(nn.Module):
             raise ValueError(f"expand is {expand}: the inner width int(expand * {d_model}) must be at least 1")
         self.dt_rank = resolve_dt_rank(dt_rank, d_model)
         self.gate = gate
-        inner, k = self.d_inner, self.order.num_sequences
+        inner, k = self.d_inner, 1 if self.order.shared else self.order.num_sequences
         self.in_proj = nn.Linear(d_model, (2 if gate else 1) * inner, bias=False)
         self.conv = Conv[Conv.CONV, spatial_dims](
             inner, inner, d_conv, padding=d_conv // 2, groups=inner, bias=conv_bias
@@ -94,7 +94,7 @@ class ScanMixer(nn.Module):
         # The scan runs along contiguous positions and the gate along contiguous channels: each half of the
         # projection is computed in the layout it is used in, and nothing is transposed.
         to_u, *to_z = self.in_proj.weight.split(self.d_inner)
-        if runs_fused(x):
+        if self.order.is_whole(size) and runs_fused(x):
             u = F.linear(tokens, to_u).reshape(*x.shape[:-1], self.d_inner).movedim(-1, 1)
             y = self.scan_tokens(F.silu(self.conv(u)).movedim(1, -1))
         else:
@@ -122,38 +122,44 @@ class ScanMixer(nn.Module):
         places = torch.arange(u[0, ..., 0].numel(), dtype=torch.int32).reshape(1, 1, *u.shape[1:-1])
         grid = (order.directions, order.num_paths)
         tokens = u.flatten(1, -2)
-        projected = torch.unflatten(F.linear(tokens, self.x_proj_weight.flatten(0, 1)), -1, (*grid, -1))
+        to_x, to_delta, delta_bias, A, D = self._weights()
+        projected = torch.unflatten(F.linear(tokens, to_x.flatten(0, 2)), -1, (*grid, -1))
         return grid_selective_scan(
             tokens.float() if tokens.element_size() < 4 else tokens,
             projected,
-            self.dt_projs_weight.reshape(*grid, self.d_inner, self.dt_rank),
-            -torch.exp(self.A_logs.float()).reshape(*grid, self.d_inner, self.d_state),
+            to_delta,
+            A,
             order.paths(places)[0, :, 0],
-            self.Ds.float().reshape(*grid, self.d_inner),
-            self.dt_projs_bias.float().reshape(*grid, self.d_inner),
+            D,
+            delta_bias,
         )
+
+    def _weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Of each direction and path: the map to dt, B and C, dt's widening and its bias, A and D."""
+        grid = (self.order.directions, self.order.num_paths)
+        count, inner = grid[0] * grid[1], self.d_inner
+        weights = (
+            self.x_proj_weight,
+            self.dt_projs_weight,
+            self.dt_projs_bias.float(),
+            -torch.exp(self.A_logs.float()).reshape(-1, inner, self.d_state),
+            self.Ds.float().reshape(-1, inner),
+        )
+        # one set of parameters for all sequences lies there once
+        to_x, to_delta, bias, A, D = (w.expand(count, *w.shape[1:]).unflatten(0, grid) for w in weights)
+        return to_x, to_delta, bias, A, D
 
     def _scan(self, u: Tensor) -> Tensor:
         order, rank, states = self.order, self.dt_rank, self.d_state
-        paths, directions = order.num_paths, order.directions
+        directions = order.directions
         size = u.shape[2:]
         u = order.paths(u)
+        to_x, to_delta, delta_bias, A, D = self._weights()
         # The projections act on each position alone, so both directions of a path share one product, unflipped.
-        grid = (directions, paths, self.d_inner)
-        to_x = self.x_proj_weight.reshape(directions, paths, -1, self.d_inner).transpose(0, 1).flatten(1, 2)
-        projected = torch.unflatten(to_x @ u, 2, (directions, -1)).transpose(1, 2)
+        projected = torch.unflatten(to_x.transpose(0, 1).flatten(1, 2) @ u, 2, (directions, -1)).transpose(1, 2)
         dt, B, C = projected.split_with_sizes((rank, states, states), 3)
-        delta = self.dt_projs_weight.reshape(*grid, rank) @ dt
-        y = bidirectional_selective_scan(
-            u.float() if u.element_size() < 4 else u,
-            delta,
-            -torch.exp(self.A_logs.float()).reshape(*grid, states),
-            B,
-            C,
-            self.Ds.float().reshape(grid),
-            self.dt_projs_bias.float().reshape(grid),
-            delta_softplus=True,
-        )
+        u = u.float() if u.element_size() < 4 else u
+        y = bidirectional_selective_scan(u, to_delta @ dt, A, B, C, D, delta_bias, delta_softplus=True)
         merged, *others = order.restore_paths(y, size)
         for other in others:
             merged = merged + other

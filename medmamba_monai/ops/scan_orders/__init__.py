@@ -1,0 +1,1 @@
+"""Scan orders: curves, paths, the order itself and the table of names."""
