@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
-from medmamba_monai.networks.nets import MicroscopicMamba
+from medmamba_monai.networks.nets import MambaND, MicroscopicMamba
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 _RULES: dict[type[nn.Module], Rules] = {
+    MambaND: (
+        (r"^backbone\.", ""),
+        (r"^patch_embed\.projection\.", "patch_embed.proj."),
+        (r"^pos_embed$", "patch_embed.positions"),
+        (r"^layers\.(\d+)\.mixer\.", r"mixers.\1.cores.0."),
+        (r"^layers\.(\d+)\.norm\.", r"norms.\1."),
+        (r"^layers\.(\d+)\.down_sample_layer\.", r"merges.\1."),
+        (r"^ln1\.", "norm."),
+        (r"^ln2\.", "pooled_norm."),
+        (r"^(cls_)?head\.(fc|fc_cls)\.", "head."),
+    ),
     MicroscopicMamba: (
         (r"^patch_embed\.0\.c\.", "encoder.patch_embed.conv1."),
         (r"^patch_embed\.0\.bn\.", "encoder.patch_embed.norm1."),
@@ -49,3 +60,13 @@ def renamer(network: nn.Module) -> Callable[[str], str] | None:
     """The function that renames the authors' keys for a network of this family, None for other networks."""
     rules = _RULES.get(type(network))
     return None if rules is None else lambda key: apply(rules, key)
+
+
+def reshape(network: nn.Module, key: str, value: Tensor) -> Tensor:
+    """A tensor of the authors' in the order of ours; the key is ours."""
+    if isinstance(network, MambaND) and key.startswith("merges."):
+        # theirs: channels, then rows, then columns of each square of four; ours: columns, rows, channels
+        cells = value.unflatten(-1, (-1, 2, 2))
+        axes = (*range(cells.dim() - 3), -1, -2, -3)
+        return cells.permute(axes).flatten(-3)
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from medmamba_monai.networks.nets import MedMamba, UMamba
-from medmamba_monai.weights import backbone_rules, vim_rules, vss_rules
+from medmamba_monai.weights import backbone_rules, hybrid_rules, vim_rules, volume_rules, vss_rules
+
+logger = logging.getLogger(__name__)
 
 _CONTAINERS = ("network_weights", "state_dict", "model_state_dict", "model", "network", "net")
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -49,13 +52,16 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
     own = network.state_dict()
     rename = _renamer(network)
     converted: dict[str, Tensor] = {}
-    clashes = []
+    clashes, unused = [], []
     for key, value in state.items():
         key = _strip(key)
-        if vss_rules.is_unused(network, key) or backbone_rules.is_unused(network, key):
+        if any(rules.is_unused(network, key) for rules in (vss_rules, backbone_rules, hybrid_rules, volume_rules)):
+            unused.append(key)
             continue
         # our own names pass as they are: a checkpoint saved here converts to itself
-        key = key if key in own else rename(key)
+        if key not in own:
+            key = rename(key)
+            value = backbone_rules.reshape(network, key, value)
         if value.is_complex() and key in own and not own[key].is_complex():
             value = torch.view_as_real(value)
         if key in own and value.shape == (*own[key].shape, 1, 1):
@@ -64,6 +70,8 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
         if key in converted and not _same(converted[key], value):
             clashes.append(key)
         converted.setdefault(key, value)
+    if unused:
+        logger.info("dropped %d entries that the authors' code holds but never uses: %s", len(unused), _some(unused))
     for key, value in own.items():
         if key.endswith("num_batches_tracked"):
             converted.setdefault(key, value)
@@ -102,7 +110,7 @@ def _renamer(network: nn.Module) -> Callable[[str], str]:
         return lambda key: _rename_umamba(key, last)
     if isinstance(network, MedMamba):
         return _rename_medmamba
-    for rules in (vss_rules, vim_rules, backbone_rules):
+    for rules in (vss_rules, vim_rules, backbone_rules, hybrid_rules, volume_rules):
         rename = rules.renamer(network)
         if rename is not None:
             return rename

@@ -118,10 +118,43 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "rotary": True,
         },
     ),
+    "mamba_nd_2d": (
+        "MambaND",
+        {"spatial_dims": 2, "img_size": 16, "patch_size": 4, "dim": 8, "depth": 4, "halve_after": [1]},
+    ),
+    "mamba_nd_3d": (
+        "MambaND",
+        {"spatial_dims": 3, "img_size": [8, 8, 12], "patch_size": [2, 4, 4], "dim": 8, "depth": 6},
+    ),
     "microscopic_mamba_2d": ("MicroscopicMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [32, 64]}),
+    "segmamba_2d": ("SegMamba", {"spatial_dims": 2, "features": [4, 8], "depths": [1, 1], "hidden_size": 8}),
+    "segmamba_3d": ("SegMamba", {"spatial_dims": 3, "features": [4, 6], "depths": [1, 1], "hidden_size": 6}),
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
+    "hmt_unet_2d": (
+        "HMTUNet",
+        {
+            "spatial_dims": 2,
+            "depths": [1, 1, 2],
+            "dim": 8,
+            "in_dim": 4,
+            "num_heads": [1, 2, 2],
+            "window_size": [4, 4, 2],
+        },
+    ),
+    "hmt_unet_released_3d": (
+        "HMTUNet",
+        {
+            "spatial_dims": 3,
+            "depths": [1, 2],
+            "dim": 8,
+            "in_dim": 4,
+            "num_heads": [1, 2],
+            "window_size": [2, 3],
+            "design": "released",
+        },
+    ),
 }
-CLASSIFIERS = {"MedMamba", "MicroscopicMamba", "Vim", "VMamba"}
+CLASSIFIERS = {"MambaND", "MedMamba", "MicroscopicMamba", "Vim", "VMamba"}
 # networks that take something other than one image
 KINDS: dict[str, str] = {}
 ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}

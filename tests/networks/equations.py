@@ -102,3 +102,20 @@ def microscopic_block(x: Tensor, s: State, swap: bool) -> Tensor:
     by_far = torch.sigmoid(F.gelu(conv(far, s, "MIFA.DWConv", half)))
     out = shuffled(torch.cat((by_near * far, by_far * near), 1).movedim(1, -1), half // 2)
     return out * torch.sigmoid(s["MIFA.attention.conv.weight"].flatten() * out.mean((1, 2), keepdim=True))
+
+
+def mamba(x: Tensor, s: State) -> Tensor:
+    """Mamba's layer on a sequence of tokens (B, L, C)."""
+    u, z = F.linear(x, s["in_proj.weight"]).movedim(-1, 1).chunk(2, 1)
+    return F.linear(mamba_inner(u, z, s).movedim(1, -1), s["out_proj.weight"])
+
+
+def mamba_inner(u: Tensor, z: Tensor, s: State, name: str = "") -> Tensor:
+    """Mamba's layer between its outer projections: u and z (B, D, L); a suffix tells its parameters' names."""
+    weight, states = s[f"conv1d{name}.weight"], s[f"A_log{name}"].shape[1]
+    taps = weight.shape[-1]
+    u = F.silu(F.conv1d(F.pad(u, (taps - 1, 0)), weight, s[f"conv1d{name}.bias"], groups=u.shape[1]))
+    projected = s[f"x_proj{name}.weight"] @ u
+    dt, B, C = projected.split([projected.shape[1] - 2 * states, states, states], 1)
+    dt = s[f"dt_proj{name}.weight"] @ dt
+    return scan(u, dt, s[f"A_log{name}"], B, C, s[f"D{name}"], s[f"dt_proj{name}.bias"]) * F.silu(z)

@@ -55,20 +55,21 @@ class PatchMerging(nn.Module):
         spatial_dims: 2 or 3.
         channels: channels of the input tokens.
         pad: pad an odd grid with a row of zeros instead of cropping a row.
+        out_channels: channels of the output tokens; twice those of the input if None.
 
     Shape:
-        x (B, *S, channels); returns (B, *S / 2, 2 * channels).
+        x (B, *S, channels); returns (B, *S / 2, out_channels).
 
     Example:
         >>> PatchMerging(2, 8)(torch.zeros(1, 5, 4, 8)).shape
         torch.Size([1, 3, 2, 16])
     """
 
-    def __init__(self, spatial_dims: int, channels: int, pad: bool = True) -> None:
+    def __init__(self, spatial_dims: int, channels: int, pad: bool = True, out_channels: int | None = None) -> None:
         super().__init__()
         self.spatial_dims, self.pad = spatial_dims, pad
         self.norm = nn.LayerNorm(2**spatial_dims * channels)
-        self.reduction = nn.Linear(2**spatial_dims * channels, 2 * channels, bias=False)
+        self.reduction = nn.Linear(2**spatial_dims * channels, out_channels or 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pad:

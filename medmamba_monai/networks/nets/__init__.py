@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from medmamba_monai.networks.nets.composed_unet import ComposedUNet
+from medmamba_monai.networks.nets.hmt_unet import HMTUNet
 from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.lkm_unet import LKMUNet
+from medmamba_monai.networks.nets.mamba_nd import MambaND
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
+from medmamba_monai.networks.nets.segmamba import SegMamba
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
@@ -19,12 +22,15 @@ from medmamba_monai.networks.nets.vmamba import VMamba
 
 __all__ = [
     "ComposedUNet",
+    "HMTUNet",
     "LightMUNet",
     "LKMUNet",
+    "MambaND",
     "MambaUNet",
     "MSVMUNet",
     "MedMamba",
     "MicroscopicMamba",
+    "SegMamba",
     "SwinUMamba",
     "SwinUMambaD",
     "UMamba",
