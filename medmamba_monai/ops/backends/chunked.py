@@ -8,9 +8,10 @@ from torch import Tensor
 
 from medmamba_monai.ops.zero_order_hold import held_factor
 
-# An exported graph must hold for lengths unknown at export: 16 doublings join 65536 chunks.
-_EXPORT_CHUNK = 16
-_EXPORT_DOUBLINGS = 16
+# An exported graph must hold for lengths unknown at export: chunks of 8 steps are joined in blocks of so many, whose
+# ends are joined again; what is left (one in 4096 steps) meets in one matrix. Few nodes keep the export short.
+_EXPORT_CHUNK = 8
+_EXPORT_BLOCKS = (4, 8, 16)
 
 
 def unavailable() -> str | None:
@@ -62,7 +63,10 @@ def scan(
     local, ends = _inside_chunks(delta_c, input_c, A, B_c, C_c, zero_order_hold)
     # Sums of delta from the chunk's start: exp(A * sum) is a product of decays, never a quotient of two.
     elapsed = torch.cumsum(delta_c, 0)
-    states = _combine(torch.exp(A * elapsed[-1]), ends)
+    if is_tracing():
+        states = _joined(elapsed[-1], A, ends, _EXPORT_BLOCKS)
+    else:
+        states = _combine(torch.exp(A * elapsed[-1]), ends)
     entering = F.pad(states, (1, 0))[..., :-1]
     carried = [
         (C_t * torch.exp(A * passed) * entering).sum(-2)
@@ -117,17 +121,31 @@ def _inside_chunks(delta: Tensor, inputs: Tensor, A: Tensor, B: Tensor, C: Tenso
 def _combine(decay: Tensor, states: Tensor) -> Tensor:
     """States at the chunk ends (..., chunks) from each chunk's own decay and end state, by doubling."""
     chunks = states.shape[-1]
-    if is_tracing():
-        position = torch.arange(chunks, device=states.device)
-        for k in range(_EXPORT_DOUBLINGS):
-            earlier = position - 2**k
-            inside, index = earlier >= 0, earlier.clamp(min=0)
-            states = states + decay * states.index_select(-1, index) * inside
-            decay = decay * torch.where(inside, decay.index_select(-1, index), 1.0)
-        return states
     shift = 1
     while shift < chunks:
         states = states + decay * F.pad(states[..., :-shift], (shift, 0))
         decay = decay * F.pad(decay[..., :-shift], (shift, 0), value=1.0)
         shift *= 2
     return states
+
+
+def _joined(elapsed: Tensor, A: Tensor, states: Tensor, blocks: tuple[int, ...]) -> Tensor:
+    """The same for a recorded graph, from the chunks' sums of delta (..., 1, chunks), by matrices of blocks."""
+    if not blocks:
+        return _by_matrix(elapsed, A, states)
+    size, chunks = blocks[0], states.shape[-1]
+    pad = (chunks // size + 2) * size - chunks
+    elapsed_b = torch.unflatten(F.pad(elapsed, (0, pad)), -1, (-1, size))
+    local = _by_matrix(elapsed_b, A.unsqueeze(-1), torch.unflatten(F.pad(states, (0, pad)), -1, (-1, size)))
+    carried = _joined(elapsed_b.sum(-1), A, local[..., -1], blocks[1:])
+    entering = F.pad(carried, (1, 0))[..., :-1]
+    joined = local + torch.exp(A.unsqueeze(-1) * torch.cumsum(elapsed_b, -1)) * entering.unsqueeze(-1)
+    return joined.flatten(-2)[..., :chunks]
+
+
+def _by_matrix(elapsed: Tensor, A: Tensor, states: Tensor) -> Tensor:
+    """h_t = sum over s <= t of exp(A * elapsed between s and t) states_s; each sum is made of its own terms."""
+    length = states.shape[-1]
+    since = torch.cumsum(elapsed.unsqueeze(-1).expand(*elapsed.shape, length).tril(-1), -2)
+    decay = torch.exp(A.unsqueeze(-1) * since).tril()
+    return (decay * states.unsqueeze(-2)).sum(-1)
