@@ -11,7 +11,7 @@ from medmamba_monai.networks.layers.mamba import Mamba
 from medmamba_monai.networks.nets import MedMamba, UMamba
 from medmamba_monai.networks.nets.umamba_variants import released_block_counts
 from medmamba_monai.weights import convert
-from tests.oracles import adapters_cores, adapters_vim, adapters_vss
+from tests.oracles import adapters_cores, adapters_hybrid, adapters_vim, adapters_volumes, adapters_vss
 
 
 def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
@@ -20,8 +20,12 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         return adapters_cores.build(name, ctor)
     if name in adapters_vim.NAMES:
         return adapters_vim.build(name, ctor)
+    if name in adapters_hybrid.NAMES:
+        return adapters_hybrid.build(name, ctor)
     if name in adapters_vss.NAMES:
         return adapters_vss.build(name, ctor)
+    if name in adapters_volumes.NAMES:
+        return adapters_volumes.build(name, ctor)
     if name.startswith("umamba"):
         return _umamba(name, ctor)
     return {"mamba1": _mamba, "medmamba": _medmamba}[name](ctor)
