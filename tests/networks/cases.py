@@ -130,6 +130,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "segmamba_2d": ("SegMamba", {"spatial_dims": 2, "features": [4, 8], "depths": [1, 1], "hidden_size": 8}),
     "segmamba_3d": ("SegMamba", {"spatial_dims": 3, "features": [4, 6], "depths": [1, 1], "hidden_size": 6}),
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
+    "h_vmunet_2d": ("HVMUNet", {"spatial_dims": 2, "channels": [4, 4, 8], "depths": [1], "orders": [2]}),
     "hmt_unet_2d": (
         "HMTUNet",
         {

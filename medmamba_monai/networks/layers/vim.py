@@ -59,7 +59,10 @@ class VimMamba(Mamba):
             nn.init.zeros_(self.dt_proj_b.bias)
 
     def mix_inner(self, x: Tensor) -> Tensor:
-        u, z = project(self.in_proj, x).chunk(2, 1)
+        return self._two_ways(*project(self.in_proj, x).chunk(2, 1))
+
+    def _two_ways(self, u: Tensor, z: Tensor) -> Tensor:
+        """Both directions of the projected input and its gate, added up."""
         first = (self.x_proj, self.dt_proj, self.D)
         v = causal_conv1d(u, self.conv1d.weight.squeeze(1), self.conv1d.bias, "silu")
         forwards = self._scan(v, z, self.A_log, *first)

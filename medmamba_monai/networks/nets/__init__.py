@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medmamba_monai.networks.nets.composed_unet import ComposedUNet
+from medmamba_monai.networks.nets.h_vmunet import HVMUNet
 from medmamba_monai.networks.nets.hmt_unet import HMTUNet
 from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.lkm_unet import LKMUNet
@@ -23,6 +24,7 @@ from medmamba_monai.networks.nets.vmamba import VMamba
 __all__ = [
     "ComposedUNet",
     "HMTUNet",
+    "HVMUNet",
     "LightMUNet",
     "LKMUNet",
     "MambaND",

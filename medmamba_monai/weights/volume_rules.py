@@ -1,0 +1,42 @@
+"""How the authors of the 3D, restoration, registration and slide networks name their parameters, for `convert`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from torch import nn
+
+from medmamba_monai.networks.nets import SegMamba
+from medmamba_monai.weights.vss_rules import Rules, apply
+
+_RULES: dict[type[nn.Module], Rules] = {
+    SegMamba: (
+        (r"^vit\.downsample_layers\.0\.0\.", "stem."),
+        (r"^vit\.downsample_layers\.(\d)\.1\.", lambda found: f"downs.{int(found[1]) - 1}."),
+        (r"^vit\.gscs\.(\d)\.(proj\d?)\.", r"stages.\1.0.\2."),
+        (r"^vit\.stages\.(\d)\.(\d+)\.", lambda found: f"stages.{found[1]}.{int(found[2]) + 1}."),
+        (r"^vit\.mlps\.", "mlps."),
+        (r"^encoder(\d)\.layer\.", lambda found: f"skips.{int(found[1]) - 1}."),
+        (r"^decoder1\.layer\.", "last."),
+        (r"^decoder(\d)\.transp_conv\.conv\.", lambda found: f"ups.{5 - int(found[1])}.up."),
+        (r"^decoder(\d)\.conv_block\.", lambda found: f"ups.{5 - int(found[1])}.block."),
+        (r"\.conv([12])\.conv\.", r".conv\1."),
+        (r"\.conv3\.conv\.", ".shortcut.0."),
+        (r"^out\.conv\.conv\.", "head."),
+    ),
+}
+# Tensors that the authors' code holds without ever using them: none of ours correspond to them.
+_UNUSED: dict[type[nn.Module], str] = {}
+
+
+def is_unused(network: nn.Module, key: str) -> bool:
+    """Whether the authors' code holds this tensor without ever using it, and our network does not have it."""
+    pattern = _UNUSED.get(type(network))
+    return pattern is not None and re.match(pattern, key) is not None
+
+
+def renamer(network: nn.Module) -> Callable[[str], str] | None:
+    """The function that renames the authors' keys for a network of these families, None for other networks."""
+    rules = _RULES.get(type(network))
+    return None if rules is None else lambda key: apply(rules, key)
