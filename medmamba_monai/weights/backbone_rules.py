@@ -7,10 +7,36 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from medmamba_monai.networks.nets import MambaND, MicroscopicMamba
+from medmamba_monai.networks.nets import EfficientVMamba, MambaND, MicroscopicMamba
 from medmamba_monai.weights.vss_rules import Rules, apply
 
+_VMAMBA: Rules = (
+    (r"^patch_embed\.0\.", "encoder.patch_embed.proj."),
+    (r"^patch_embed\.2\.", "encoder.patch_embed.norm."),
+    (r"^layers\.(\d+)\.blocks\.", r"encoder.stages.\1."),
+    (r"^layers\.(\d+)\.downsample\.", r"encoder.merges.\1."),
+    (r"\.op\.", ".mixer."),
+    (r"\.mixer\.conv2d\.", ".mixer.conv."),
+    (r"^classifier\.(norm|head)\.", r"\1."),
+)
 _RULES: dict[type[nn.Module], Rules] = {
+    EfficientVMamba: (
+        *_VMAMBA,
+        (r"\.conv_branch\.0\.", ".conv1."),
+        (r"\.conv_branch\.1\.", ".norm1."),
+        (r"\.conv_branch\.3\.", ".conv2."),
+        (r"\.se\.(norm|global_reduce|channel_select)\.", r".gate.\1."),
+        (r"^layers\.(\d+)\.\d+\.(norm|reduction)\.", r"encoder.merges.\1.\2."),
+        (r"^layers\.(\d+)\.(\d+)\.", lambda found: f"encoder.stages.{found[1]}.{int(found[2]) - 1}."),
+        (r"\.conv_pw\.0\.", ".conv1."),
+        (r"\.conv_pw\.1\.", ".norm1."),
+        (r"\.conv_dw\.0\.", ".conv2."),
+        (r"\.conv_dw\.1\.", ".norm2."),
+        (r"\.conv_pw2\.0\.", ".conv3."),
+        (r"\.conv_pw2\.1\.", ".norm3."),
+        (r"\.se\.conv_reduce\.", ".reduce."),
+        (r"\.se\.conv_expand\.", ".select."),
+    ),
     MambaND: (
         (r"^backbone\.", ""),
         (r"^patch_embed\.projection\.", "patch_embed.proj."),

@@ -126,11 +126,21 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "MambaND",
         {"spatial_dims": 3, "img_size": [8, 8, 12], "patch_size": [2, 4, 4], "dim": 8, "depth": 6},
     ),
+    "efficient_vmamba_2d": (
+        "EfficientVMamba",
+        {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "scan_stages": 1, "drop_path_rate": 0.0},
+    ),
     "microscopic_mamba_2d": ("MicroscopicMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [32, 64]}),
+    "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
+    "nnmamba_released_2d": ("NnMamba", {"spatial_dims": 2, "channels": 4, "blocks": 2, "head": "released"}),
+    "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
     "segmamba_2d": ("SegMamba", {"spatial_dims": 2, "features": [4, 8], "depths": [1, 1], "hidden_size": 8}),
     "segmamba_3d": ("SegMamba", {"spatial_dims": 3, "features": [4, 6], "depths": [1, 1], "hidden_size": 6}),
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
-    "h_vmunet_2d": ("HVMUNet", {"spatial_dims": 2, "channels": [4, 4, 8], "depths": [1], "orders": [2]}),
+    "h_vmunet_2d": (
+        "HVMUNet",
+        {"spatial_dims": 2, "channels": [4, 4, 8], "depths": [1], "orders": [2], "layer_scale": 1.0},
+    ),
     "hmt_unet_2d": (
         "HMTUNet",
         {
@@ -155,7 +165,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-CLASSIFIERS = {"MambaND", "MedMamba", "MicroscopicMamba", "Vim", "VMamba"}
+CLASSIFIERS = {"EfficientVMamba", "MambaND", "MedMamba", "MicroscopicMamba", "NnMambaClassifier", "Vim", "VMamba"}
 # networks that take something other than one image
 KINDS: dict[str, str] = {}
 ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}

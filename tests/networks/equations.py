@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -65,11 +65,11 @@ def conv(x: Tensor, s: State, name: str, groups: int = 1, stride: int = 1) -> Te
     return F.conv2d(x, weight, s.get(f"{name}.bias"), stride, weight.shape[-1] // 2, groups=groups)
 
 
-def ss2d(x: Tensor, s: State) -> tuple[Tensor, Tensor]:
+def ss2d(x: Tensor, s: State, scan_map: Callable[[Tensor, State], Tensor] = cross_scan) -> tuple[Tensor, Tensor]:
     """VMamba's mixer on (B, H, W, C) up to its gate: the scans' normed sum, channels last, and the gate."""
     y, z = F.linear(x, s["in_proj.weight"]).chunk(2, -1)
     y = F.silu(conv(y.movedim(-1, 1), s, "conv2d", groups=y.shape[-1]))
-    return layer_norm(cross_scan(y, s).movedim(1, -1), s, "out_norm"), F.silu(z)
+    return layer_norm(scan_map(y, s).movedim(1, -1), s, "out_norm"), F.silu(z)
 
 
 def shuffled(x: Tensor, groups: int) -> Tensor:
@@ -119,3 +119,49 @@ def mamba_inner(u: Tensor, z: Tensor, s: State, name: str = "") -> Tensor:
     dt, B, C = projected.split([projected.shape[1] - 2 * states, states, states], 1)
     dt = s[f"dt_proj{name}.weight"] @ dt
     return scan(u, dt, s[f"A_log{name}"], B, C, s[f"D{name}"], s[f"dt_proj{name}.bias"]) * F.silu(z)
+
+
+def channel_gate(x: Tensor, s: State, name: str) -> Tensor:
+    """The gate of LocalMamba and EfficientVMamba on (B, *S, C)."""
+    mean = layer_norm(x, s, f"{name}.norm").flatten(1, -2).mean(1)
+    mean = F.gelu(F.linear(mean, s[f"{name}.global_reduce.weight"], s[f"{name}.global_reduce.bias"]))
+    gate = torch.sigmoid(F.linear(mean, s[f"{name}.channel_select.weight"], s[f"{name}.channel_select.bias"]))
+    return x * gate.reshape(x.shape[0], *(1,) * (x.dim() - 2), -1)
+
+
+def atrous_scan(x: Tensor, s: State) -> Tensor:
+    """EfficientVMamba's four scans of a map (B, D, H, W) with even sides, each over one lattice of stride 2."""
+    h, w = x.shape[2] // 2, x.shape[3] // 2
+    turned = x.transpose(2, 3)
+    lattices = [x[:, :, ::2, ::2], turned[:, :, ::2, 1::2], x[:, :, ::2, 1::2], turned[:, :, 1::2, 1::2]]
+    a, b, c, d = scan_sequences([lattice.flatten(2) for lattice in lattices], s)
+    y = torch.empty_like(x)
+    y[:, :, ::2, ::2], y[:, :, ::2, 1::2] = a.unflatten(2, (h, w)), c.unflatten(2, (h, w))
+    y[:, :, 1::2, ::2] = b.unflatten(2, (w, h)).transpose(2, 3)
+    y[:, :, 1::2, 1::2] = d.unflatten(2, (w, h)).transpose(2, 3)
+    return y
+
+
+def efficient_block(x: Tensor, s: State) -> Tensor:
+    """EfficientVMamba's block on (B, H, W, C), in evaluation mode."""
+    normed = layer_norm(x, s, "norm")
+    far, gate = ss2d(normed, part(s, "op."), atrous_scan)
+    far = F.linear(far * gate, s["op.out_proj.weight"])
+    near = F.gelu(batch_norm(conv(normed.movedim(-1, 1), s, "conv_branch.0", x.shape[-1]), s, "conv_branch.1"))
+    near = conv(near, s, "conv_branch.3").movedim(1, -1)
+    return x + channel_gate(far, s, "se") + channel_gate(near, s, "se")
+
+
+def inverted_residual(x: Tensor, s: State) -> Tensor:
+    """MobileNetV2's block with squeeze-and-excitation on (B, C, H, W), in evaluation mode."""
+    y = F.relu(batch_norm(conv(x, s, "conv_pw.0"), s, "conv_pw.1"))
+    y = F.relu(batch_norm(conv(y, s, "conv_dw.0", y.shape[1]), s, "conv_dw.1"))
+    mean = F.relu(conv(y.mean((2, 3), keepdim=True), s, "se.conv_reduce"))
+    y = y * torch.sigmoid(conv(mean, s, "se.conv_expand"))
+    return x + batch_norm(conv(y, s, "conv_pw2.0"), s, "conv_pw2.1")
+
+
+def patch_merging(x: Tensor, s: State, name: str) -> Tensor:
+    """VMamba's patch merging on (B, H, W, C) with even sides."""
+    cells = torch.cat((x[:, ::2, ::2], x[:, 1::2, ::2], x[:, ::2, 1::2], x[:, 1::2, 1::2]), -1)
+    return F.linear(layer_norm(cells, s, f"{name}.norm"), s[f"{name}.reduction.weight"])

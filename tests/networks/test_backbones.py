@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medmamba_monai.networks.nets import MambaND, MicroscopicMamba
+from medmamba_monai.networks.nets import EfficientVMamba, MambaND, MicroscopicMamba
 from medmamba_monai.weights import convert
 from tests.networks import equations
 from tests.networks.equations import part
@@ -204,3 +204,62 @@ def test_mamba_nd_gives_a_map_in_front_of_every_halving() -> None:
     assert [tuple(y.shape) for y in net(torch.zeros(1, 1, 16, 20))] == [(1, 8, 4, 5), (1, 8, 2, 3), (1, 8, 1, 2)]
     with pytest.raises(ValueError, match=r"halve_after is \[2\]"):
         MambaND(depth=3, halve_after=[2])
+
+
+def frame(dims: list[int], classes: int = 3) -> Shapes:
+    """Names and shapes around the blocks of a classifier in VMamba's first form, with patches of side 4."""
+    shapes: Shapes = {"patch_embed.0.weight": (dims[0], 3, 4, 4), "patch_embed.0.bias": (dims[0],)}
+    shapes |= norm("patch_embed.2", dims[0]) | norm("classifier.norm", dims[-1])
+    return shapes | {"classifier.head.weight": (classes, dims[-1]), "classifier.head.bias": (classes,)}
+
+
+def gate_shapes(prefix: str, channels: int) -> Shapes:
+    middle = channels // 8
+    return {
+        **norm(f"{prefix}norm", channels),
+        f"{prefix}global_reduce.weight": (middle, channels),
+        f"{prefix}global_reduce.bias": (middle,),
+        f"{prefix}channel_select.weight": (channels, middle),
+        f"{prefix}channel_select.bias": (channels,),
+    }
+
+
+def embedded(x: Tensor, s: dict[str, Tensor]) -> Tensor:
+    """VMamba's first patch embedding."""
+    y = F.conv2d(x, s["patch_embed.0.weight"], s["patch_embed.0.bias"], 4)
+    return equations.layer_norm(y.movedim(1, -1), s, "patch_embed.2")
+
+
+def classified(y: Tensor, s: dict[str, Tensor]) -> Tensor:
+    """VMamba's classifier of a grid (B, H, W, C)."""
+    pooled = equations.layer_norm(y, s, "classifier.norm").mean((1, 2))
+    return F.linear(pooled, s["classifier.head.weight"], s["classifier.head.bias"])
+
+
+def test_efficient_vmamba() -> None:
+    block, residual, merge = "layers.0.blocks.0.", "layers.1.1.", "layers.0.downsample."
+    shapes = frame([8, 16]) | norm(f"{block}norm", 8) | ss2d(f"{block}op.", 8, 16) | gate_shapes(f"{block}se.", 8)
+    shapes |= norm(f"{block}conv_branch.1", 8, batch=True) | norm(f"{merge}norm", 32)
+    shapes |= {
+        f"{block}conv_branch.0.weight": (8, 1, 3, 3),
+        f"{block}conv_branch.0.bias": (8,),
+        f"{block}conv_branch.3.weight": (8, 8, 1, 1),
+        f"{block}conv_branch.3.bias": (8,),
+        f"{merge}reduction.weight": (16, 32),
+        f"{residual}conv_pw.0.weight": (64, 16, 1, 1),
+        f"{residual}conv_dw.0.weight": (64, 1, 3, 3),
+        f"{residual}se.conv_reduce.weight": (8, 64, 1, 1),
+        f"{residual}se.conv_reduce.bias": (8,),
+        f"{residual}se.conv_expand.weight": (64, 8, 1, 1),
+        f"{residual}se.conv_expand.bias": (64,),
+        f"{residual}conv_pw2.0.weight": (16, 64, 1, 1),
+    }
+    for name, channels in (("conv_pw.1", 64), ("conv_dw.1", 64), ("conv_pw2.1", 16)):
+        shapes |= norm(f"{residual}{name}", channels, batch=True)
+    state = drawn(shapes)
+    net = load(EfficientVMamba(2, 3, 3, depths=[1, 1], dims=[8, 16], scan_stages=1), state)
+    x = torch.randn(2, 3, 16, 24)
+    y = equations.efficient_block(embedded(x, state), part(state, block))
+    y = equations.patch_merging(y, state, "layers.0.downsample").movedim(-1, 1)
+    y = equations.inverted_residual(y, part(state, residual)).movedim(1, -1)
+    torch.testing.assert_close(net(x), classified(y, state), atol=1e-4, rtol=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medmamba_monai.networks.nets.composed_unet import ComposedUNet
+from medmamba_monai.networks.nets.efficient_vmamba import EfficientVMamba
 from medmamba_monai.networks.nets.h_vmunet import HVMUNet
 from medmamba_monai.networks.nets.hmt_unet import HMTUNet
 from medmamba_monai.networks.nets.lightm_unet import LightMUNet
@@ -12,6 +13,7 @@ from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
+from medmamba_monai.networks.nets.nnmamba import NnMamba, NnMambaClassifier
 from medmamba_monai.networks.nets.segmamba import SegMamba
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
@@ -23,6 +25,7 @@ from medmamba_monai.networks.nets.vmamba import VMamba
 
 __all__ = [
     "ComposedUNet",
+    "EfficientVMamba",
     "HMTUNet",
     "HVMUNet",
     "LightMUNet",
@@ -32,6 +35,8 @@ __all__ = [
     "MSVMUNet",
     "MedMamba",
     "MicroscopicMamba",
+    "NnMamba",
+    "NnMambaClassifier",
     "SegMamba",
     "SwinUMamba",
     "SwinUMambaD",
