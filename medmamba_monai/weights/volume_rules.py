@@ -7,10 +7,34 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import SegMamba
+from medmamba_monai.networks.blocks.nn_mamba import SiameseMambaBlock
+from medmamba_monai.networks.nets import NnMamba, NnMambaClassifier, SegMamba
 from medmamba_monai.weights.vss_rules import Rules, apply
 
+_NNMAMBA: Rules = (
+    (r"^in_conv\.", "stem."),
+    (r"^layer(\d)\.", lambda found: f"layers.{int(found[1]) - 1}."),
+    (r"^layers\.(\d)\.\d+\.mamba_layer\.", r"layers.\1.mixer."),
+    (r"^layers\.(\d)\.0\.", r"layers.\1.first."),
+    (r"^layers\.(\d)\.(\d+)\.", lambda found: f"layers.{found[1]}.others.{int(found[2]) - 1}."),
+    (r"^mamba_layer_stem\.", "mixer."),
+    (r"mixer\.nin\.", "mixer.conv1."),
+    (r"mixer\.nin2\.", "mixer.conv2."),
+    (r"mixer\.norm\.", "mixer.norm1."),
+    (r"\.bn([12])\.", r".norm\1."),
+    (r"\.downsample\.0\.", ".shortcut.0."),
+    (r"\.downsample\.1\.", ".shortcut.2."),
+    (r"^att(\d)\.layer([12])\.", lambda found: f"scales.{int(found[1]) - 1}.fc{found[2]}."),
+    (r"^conv8\.", "head."),
+    (r"^conv([567])\.", lambda found: f"fuses.{int(found[1]) - 5}."),
+    # each convolution is followed by a step that the authors do not have
+    (r"\.conv\.([0134])\.", lambda found: f".{ {'0': 0, '1': 2, '3': 4, '4': 6}[found[1]] }."),
+    (r"^mlp\.", "head."),
+)
 _RULES: dict[type[nn.Module], Rules] = {
+    SiameseMambaBlock: ((r"^nin\.", "conv1."), (r"^nin2\.", "conv2."), (r"^norm\.", "norm1.")),
+    NnMamba: _NNMAMBA,
+    NnMambaClassifier: _NNMAMBA,
     SegMamba: (
         (r"^vit\.downsample_layers\.0\.0\.", "stem."),
         (r"^vit\.downsample_layers\.(\d)\.1\.", lambda found: f"downs.{int(found[1]) - 1}."),

@@ -9,7 +9,6 @@ from tests.networks.test_oracles import FOLDER
 from tests.oracles import adapters, adapters_volumes
 from tests.oracles.oracle import Oracle
 
-
 # In single precision rounding moves a few voxels across the kinks of ReLU; in double precision the gradients agree to
 # the usual tolerance, at three times the cost.
 KINKS = {"segmamba": 0.01}
