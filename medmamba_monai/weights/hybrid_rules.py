@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import HMTUNet
-from medmamba_monai.weights.vss_rules import Rules, apply
+from medmamba_monai.networks.nets import HMTUNet, HVMUNet
+from medmamba_monai.weights.vss_rules import LIGHT, Rules, apply
 
 _RULES: dict[type[nn.Module], Rules] = {
     HMTUNet: (
@@ -28,9 +28,24 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"\.mixer\.conv1d_", ".mixer.conv_"),
         (r"(\.blocks\.\d+)\.norm1\.", r"\1.norm."),
     ),
+    HVMUNet: (
+        *LIGHT,
+        (r"^(en|de)coder(\d)\.", lambda found: f"frame.{found[1]}coder.{int(found[2]) - 1}."),
+        (r"^(frame\.(en|de)coder\.\d)\.0\.(weight|bias)$", r"\1.\3"),
+        (r"\.norm1\.", ".norm."),
+        (r"\.pwconv([12])\.", r".mlp.fc\1."),
+        (r"\.H_SS2D\.dwconv\.dw\.", ".mixer.gates.conv."),
+        (r"\.H_SS2D\.dwconv\.SS2D\.", ".mixer.gates.mixer."),
+        (r"\.H_SS2D\.dwconv\.", ".mixer.gates."),
+        (r"\.H_SS2D\.pws\.", ".mixer.widen."),
+        (r"\.H_SS2D\.ss2d_in\.", ".mixer.scans.0."),
+        (r"\.H_SS2D\.ss2d_(\d)\.", r".mixer.scans.\1."),
+        (r"\.H_SS2D\.", ".mixer."),
+        (r"\.conv2d\.", ".conv."),
+    ),
 }
 
-_UNUSED: dict[type[nn.Module], str] = {}
+_UNUSED: dict[type[nn.Module], str] = {HVMUNet: r"\.complex_weight$"}
 
 
 def is_unused(network: nn.Module, key: str) -> bool:

@@ -46,7 +46,7 @@ _VSSM: Rules = (
     (r"^vssm_encoder\.downsamples\.", "encoder.merges."),
     *_MIXER,
 )
-_LIGHT: Rules = (
+LIGHT: Rules = (
     (r"^ebn(\d)\.", lambda found: f"frame.encoder_norms.{int(found[1]) - 1}."),
     (r"^dbn(\d)\.", lambda found: f"frame.decoder_norms.{int(found[1]) - 1}."),
     (r"^final\.", "frame.head."),
@@ -111,7 +111,7 @@ _RULES: dict[type[nn.Module], Rules] = {
         *_MIXER,
     ),
     UltraLightVMUNet: (
-        *_LIGHT,
+        *LIGHT,
         (r"^encoder(\d)\.0\.", lambda found: f"frame.encoder.{int(found[1]) - 1}."),
         (r"^decoder(\d)\.0\.", lambda found: f"frame.decoder.{int(found[1]) - 1}."),
         (r"^decoder(\d)\.(?=weight|bias)", lambda found: f"frame.decoder.{int(found[1]) - 1}."),

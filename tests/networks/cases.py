@@ -199,7 +199,12 @@ def trained(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """The parameters a loss must reach: all, but for U-Mamba's side heads where deep supervision is not in use.
 
     These heads always exist, so that a network built without deep supervision takes the weights of one built with it.
+    And but for the rates of H-vmunet's later scans: its start makes their inputs, products of products, so small that
+    third powers of them leave the range of single precision.
     """
+    if isinstance(net, nets.HVMUNet):
+        rates = (".dt_projs_weight", ".dt_projs_bias", ".x_proj_weight", ".A_logs")
+        return [(k, p) for k, p in net.named_parameters() if not (".scans.1." in k and k.endswith(rates))]
     unused = () if getattr(net, "deep_supervision", True) and net.training else ("heads.",)
     last = f"heads.{len(getattr(net, 'heads', [])) - 1}."
     return [(k, p) for k, p in net.named_parameters() if k.startswith(last) or not k.startswith(unused)]
