@@ -20,7 +20,8 @@ from medmamba_monai.networks.nets import (
 )
 
 NAMES = (
-    "vmamba_v0", "vmamba_v2", "vmamba_v2_channel_last", "vmamba_v2_gmlp_bn", "vm_unet", "mamba_unet", "swin_umamba",
+    "vmamba_v0", "vmamba_v2", "vmamba_v2_channel_last", "vmamba_v2_gmlp_bn", "vmamba_v2_bidi", "vmamba_v2_cascade2d",
+    "vm_unet", "mamba_unet", "swin_umamba",
     "swin_umamba_d", "msvm_unet", "ultralight_vm_unet", "ultralight_vm_unet_nobridge",
     "vm_unet_v2",
 )  # fmt: skip
@@ -92,6 +93,9 @@ def _vmamba(ctor: Mapping[str, Any]) -> nn.Module:
         ctor["depths"],
         _dims(ctor),
         ctor["patch_size"],
+        order={"v051d": "unidi", "v052d": "bidi", "v052dc": "cascade_released"}.get(
+            ctor["forward_type"].split("_")[0], "cross"
+        ),
         d_state=ctor["ssm_d_state"],
         expand=ctor["ssm_ratio"],
         gate="_noz" not in ctor["forward_type"],

@@ -56,6 +56,7 @@ class SSConvSSM(nn.Module):
         order: name of the scan order.
         d_state: numbers in the state of each channel.
         drop_path: chance to drop the scan's half for a sample while training.
+        layer: number of the layer, for orders that give each layer another path.
 
     Shape:
         x (B, *S, channels), channels last; returns the same shape.
@@ -69,14 +70,20 @@ class SSConvSSM(nn.Module):
     """
 
     def __init__(
-        self, spatial_dims: int, channels: int, order: str = "cross", d_state: int = 16, drop_path: float = 0.0
+        self,
+        spatial_dims: int,
+        channels: int,
+        order: str = "cross",
+        d_state: int = 16,
+        drop_path: float = 0.0,
+        layer: int = 0,
     ) -> None:
         super().__init__()
         if channels % 2:
             raise ValueError(f"channels is {channels}: the block splits them in two halves; use an even number")
         self.conv_branch = ConvBranch(spatial_dims, channels // 2)
         self.norm = nn.LayerNorm(channels // 2)
-        self.mixer = ScanMixer(channels // 2, spatial_dims, order, d_state)
+        self.mixer = ScanMixer(channels // 2, spatial_dims, order, d_state, layer=layer)
         self.drop_path: nn.Module = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -122,19 +122,29 @@ class VSSBlock(nn.Module):
 
 
 def vss_stage(
-    spatial_dims: int, channels: int, drop_paths: Sequence[float], block: str = "vss", **arguments: Any
+    spatial_dims: int,
+    channels: int,
+    drop_paths: Sequence[float],
+    block: str = "vss",
+    first_layer: int = 0,
+    **arguments: Any,
 ) -> nn.Sequential:
     """Several blocks, one for each rate of drop path: "vss", "replace" (without residual) or "ss_conv_ssm".
+
+    They are the layers ``first_layer``, ``first_layer + 1``, ... for scan orders that give each layer another path.
 
     Example:
         >>> len(vss_stage(2, 8, [0.0, 0.1]))
         2
     """
     check_choice("block", block, ("vss", "replace", "ss_conv_ssm"))
-    if block == "ss_conv_ssm":
-        return nn.Sequential(*(SSConvSSM(spatial_dims, channels, drop_path=r, **arguments) for r in drop_paths))
-    residual = block == "vss"
-    return nn.Sequential(*(VSSBlock(spatial_dims, channels, r, residual=residual, **arguments) for r in drop_paths))
+    if block != "ss_conv_ssm":
+        arguments["residual"] = block == "vss"
+    build: Callable[..., nn.Module] = SSConvSSM if block == "ss_conv_ssm" else VSSBlock
+    layers = enumerate(drop_paths, first_layer)
+    return nn.Sequential(
+        *(build(spatial_dims, channels, drop_path=rate, layer=layer, **arguments) for layer, rate in layers)
+    )
 
 
 class VSSEncoder(Pyramid):
@@ -197,7 +207,11 @@ class VSSEncoder(Pyramid):
         rates = drop_paths(drop_path_rate, depths)
         if norm != "layer":
             block = {**block, "norm": norm}
-        stages = [vss_stage(spatial_dims, width, rate, **block) for width, rate in zip(dims, rates, strict=True)]
+        firsts = [sum(depths[:stage]) for stage in range(len(depths))]
+        stages = [
+            vss_stage(spatial_dims, width, rate, first_layer=first, **block)
+            for width, rate, first in zip(dims, rates, firsts, strict=True)
+        ]
         merges = [
             PatchMerging(spatial_dims, a) if merge == "patch" else ConvMerging(spatial_dims, a, b, norm)
             for a, b in zip(dims, dims[1:], strict=False)

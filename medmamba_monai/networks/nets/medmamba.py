@@ -109,7 +109,9 @@ class MedMamba(PublishedNetwork):
         rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
         self.stages, self.merges = nn.ModuleList(), nn.ModuleList()
         for i, (depth, width) in enumerate(zip(depths, dims, strict=True)):
-            blocks = [SSConvSSM(spatial_dims, width, order, d_state, next(rates)) for _ in range(depth)]
+            first = sum(depths[:i])
+            layers = range(first, first + depth)
+            blocks = [SSConvSSM(spatial_dims, width, order, d_state, next(rates), layer) for layer in layers]
             self.stages.append(nn.Sequential(*blocks))
             self.merges.append(PatchMerging(spatial_dims, width, pad) if i < stages - 1 else nn.Identity())
         self.dropout: nn.Module = nn.Dropout(dropout) if dropout else nn.Identity()

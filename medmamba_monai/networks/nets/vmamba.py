@@ -80,8 +80,8 @@ class VMamba(PyramidClassifier):
         "vanilla_*" are the sizes of the paper's first version (the block has a gate and no MLP), the others the
         presets of its last. The layout of the authors' code, channels first or last, changes no number; grids here
         have their channels last. With channels first and "patch" merging the authors' code pads the wrong axes of odd
-        grids; here the right ones are padded. Of the authors' forms of the scan only the cross scan and those that
-        `medmamba_monai.ops.scan_order` names are built, not the cascade of rows and columns.
+        grids; here the right ones are padded. The authors' modes of the scan are the orders "cross", "unidi", "bidi"
+        and "cascade_released"; the last adds what is read backwards without turning it back, "cascade" turns it back.
     """
 
     variants: ClassVar[Mapping[str, Variant]] = MappingProxyType(
@@ -101,7 +101,7 @@ class VMamba(PyramidClassifier):
         "VMamba: Visual State Space Model (arXiv 2401.10166)",
         "https://github.com/MzeroMiko/VMamba @ 2ed52ea",
         "MIT",
-        "outputs and gradients of small networks of four forms; parameter counts of nine sizes",
+        "outputs and gradients of small networks of six forms; parameter counts of nine sizes",
     )
 
     def __init__(

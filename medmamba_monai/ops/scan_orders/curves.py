@@ -126,7 +126,8 @@ def spiral(size: Size, axes: str = "") -> Tensor:
     """
     ordered = axes_of(axes, len(size))
     places = coordinates(size)
-    (row, column), (rows, columns) = ((t[ordered[-2]], t[ordered[-1]]) for t in (places, size))
+    row, column = places[ordered[-2]], places[ordered[-1]]
+    rows, columns = size[ordered[-2]], size[ordered[-1]]
     ring = torch.stack((row, rows - 1 - row, column, columns - 1 - column)).amin(0)
     row, column, below, right = row - ring, column - ring, rows - 1 - ring, columns - 1 - ring
     height, width = below - ring, right - ring
@@ -162,16 +163,11 @@ def windows(size: Size, side: int, axes: str = "") -> Tensor:
     return flat(places, size)[order]
 
 
-def lattice(size: Size, side: int) -> Tensor:
-    """The ``side`` ** n lattices of stride n / side one after another, as LKM-UNet's code groups; the grid is padded.
-
-    Each lattice holds ``side`` positions of every axis.
-    """
-    strides = [-(-n // side) for n in size]
-    whole = [stride * side for stride in strides]
+def lattice(size: Size, step: int) -> Tensor:
+    """The step ** n lattices of a stride one after another, as LKM-UNet's code groups pixels; the grid is padded."""
+    whole = [-(-n // step) * step for n in size]
     places = coordinates(whole)
-    pairs = list(zip(places, strides, strict=True))
-    return flat(places, size)[by_keys(*(p % s for p, s in pairs), *(p // s for p, s in pairs))]
+    return flat(places, size)[by_keys(*(p % step for p in places), *(p // step for p in places))]
 
 
 def strips(size: Size, width: int, axis: str) -> Tensor:
@@ -202,9 +198,20 @@ def interleaved(size: Size, step: int) -> Tensor:
     return flat([by_keys(torch.arange(-(-length // step) * step) % step)], [length])
 
 
-def shuffled(size: Size, seed: int) -> Tensor:
+def shuffled(size: Size, seed: int = 0) -> Tensor:
     """A random order, the same for the same seed."""
     return torch.randperm(math.prod(size), generator=torch.Generator().manual_seed(seed))
+
+
+def morph_blocks(size: Size) -> Tensor:
+    """Where the released VMambaMorph (arXiv 2404.05105) puts the steps of a path that reads the axes (1, 0, 2).
+
+    It takes the path for blocks of as many positions as the first two axes have, and transposes each block; the true
+    inverse would take it for axes (1, 0, 2).
+    """
+    first, second, blocks = size
+    block, column, row = coordinates((blocks, second, first))
+    return (block * first + row) * second + column
 
 
 CURVES: dict[str, Callable[..., Tensor]] = {
