@@ -7,8 +7,14 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from medmamba_monai.networks.nets import EfficientVMamba, MambaND, MicroscopicMamba
+from medmamba_monai.networks.nets import EfficientVMamba, MambaND, MicroscopicMamba, PlainMamba
 from medmamba_monai.weights.vss_rules import Rules, apply
+
+
+def _with_clip(place: int) -> int:
+    """The place in groups of four modules of one of the first two in groups of three."""
+    return place // 3 * 4 + (0, 2)[place % 3]
+
 
 _VMAMBA: Rules = (
     (r"^patch_embed\.0\.", "encoder.patch_embed.proj."),
@@ -47,6 +53,22 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^ln1\.", "norm."),
         (r"^ln2\.", "pooled_norm."),
         (r"^(cls_)?head\.(fc|fc_cls)\.", "head."),
+    ),
+    PlainMamba: (
+        (r"^backbone\.", ""),
+        (r"^patch_embed\.stem\.0\.", "stem.0."),
+        (r"^patch_embed\.stem\.1\.", "stem.2."),
+        # each of theirs: convolution, norm, ReLU; each of ours also a clip behind the convolution
+        (r"^patch_embed\.convs\.(\d+)\.", lambda found: f"stem.{4 + _with_clip(int(found[1]))}."),
+        (r"^patch_embed\.projection\.", "patch_embed.proj."),
+        (r"^pos_embed$", "patch_embed.positions"),
+        (r"^layers\.(\d+)\.norm\.", r"norms.\1."),
+        (r"^layers\.(\d+)\.dw\.", r"convs.\1."),
+        (r"^layers\.(\d+)\.mamba\.", r"mixers.\1."),
+        (r"\.conv2d\.", ".conv."),
+        (r"\.direction_Bs$", ".moves"),
+        (r"^ln1\.", "norm."),
+        (r"^head\.fc\.", "head."),
     ),
     MicroscopicMamba: (
         (r"^patch_embed\.0\.c\.", "encoder.patch_embed.conv1."),
@@ -95,4 +117,10 @@ def reshape(network: nn.Module, key: str, value: Tensor) -> Tensor:
         cells = value.unflatten(-1, (-1, 2, 2))
         axes = (*range(cells.dim() - 3), -1, -2, -3)
         return cells.permute(axes).flatten(-3)
+    if isinstance(network, PlainMamba) and key.endswith(".moves"):
+        # theirs: start, right, left, up, down; ours: ..., down, up
+        return value[[0, 1, 2, 4, 3]]
+    if isinstance(network, PlainMamba) and key.endswith(".dt_proj.bias"):
+        # their code adds it in the projection and once more in the scan
+        return 2 * value
     return value

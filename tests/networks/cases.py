@@ -130,13 +130,45 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "EfficientVMamba",
         {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "scan_stages": 1, "drop_path_rate": 0.0},
     ),
+    "plain_mamba_2d": (
+        "PlainMamba",
+        {
+            "spatial_dims": 2,
+            "img_size": 16,
+            "patch_size": 4,
+            "dim": 12,
+            "depth": 2,
+            "stem_channels": 4,
+            "convolved": [0],
+            "d_conv": 3,
+        },
+    ),
     "microscopic_mamba_2d": ("MicroscopicMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [32, 64]}),
+    "mambamil": ("MambaMIL", {"dim": 8, "depth": 1, "rate": 3, "attention": 4}),
+    "s4mil": ("S4MIL", {"dim": 8, "d_state": 4}),
+    "mammil": ("MamMIL", {"dim": 8, "d_state": 4, "attention": 4}),
     "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
     "nnmamba_released_2d": ("NnMamba", {"spatial_dims": 2, "channels": 4, "blocks": 2, "head": "released"}),
     "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
     "segmamba_2d": ("SegMamba", {"spatial_dims": 2, "features": [4, 8], "depths": [1, 1], "hidden_size": 8}),
     "segmamba_3d": ("SegMamba", {"spatial_dims": 3, "features": [4, 6], "depths": [1, 1], "hidden_size": 6}),
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
+    "vim_unet_2d": (
+        "ViMUNet",
+        {"spatial_dims": 2, "img_size": 16, "patch_size": 4, "dim": 12, "depth": 2, "channels": 4},
+    ),
+    "vim_unet_released_3d": (
+        "ViMUNet",
+        {
+            "spatial_dims": 3,
+            "img_size": 8,
+            "patch_size": 2,
+            "dim": 12,
+            "depth": 1,
+            "channels": 4,
+            "design": "released",
+        },
+    ),
     "h_vmunet_2d": (
         "HVMUNet",
         {"spatial_dims": 2, "channels": [4, 4, 8], "depths": [1], "orders": [2], "layer_scale": 1.0},
@@ -165,9 +197,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-CLASSIFIERS = {"EfficientVMamba", "MambaND", "MedMamba", "MicroscopicMamba", "NnMambaClassifier", "Vim", "VMamba"}
+CLASSIFIERS = {"MambaMIL", "MamMIL", "S4MIL", "EfficientVMamba", "MambaND", "MedMamba", "MicroscopicMamba", "NnMambaClassifier", "Vim", "VMamba"}
 # networks that take something other than one image
-KINDS: dict[str, str] = {}
+KINDS = {"MambaMIL": "bag", "S4MIL": "bag", "MamMIL": "graph"}
 ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
 
 

@@ -165,3 +165,30 @@ def patch_merging(x: Tensor, s: State, name: str) -> Tensor:
     """VMamba's patch merging on (B, H, W, C) with even sides."""
     cells = torch.cat((x[:, ::2, ::2], x[:, 1::2, ::2], x[:, ::2, 1::2], x[:, 1::2, 1::2]), -1)
     return F.linear(layer_norm(cells, s, f"{name}.norm"), s[f"{name}.reduction.weight"])
+
+
+def snakes(height: int, width: int) -> list[tuple[list[int], list[int]]]:
+    """PlainMamba's four walks: places, and moves as its authors number them (start, right, left, up, down)."""
+    rows = [(i, j if i % 2 == 0 else width - 1 - j) for i in range(height) for j in range(width)]
+    columns = [(i if j % 2 == 0 else height - 1 - i, j) for j in range(width) for i in range(height)]
+    numbers, walks = {(0, 1): 1, (0, -1): 2, (-1, 0): 3, (1, 0): 4}, []
+    for walk in (rows, rows[::-1], columns, columns[::-1]):
+        steps = zip(walk, walk[1:], strict=False)
+        moves = [0, *(numbers[(b[0] - a[0], b[1] - a[1])] for a, b in steps)]
+        walks.append(([i * width + j for i, j in walk], moves))
+    return walks
+
+
+def plain_mixer(x: Tensor, s: State) -> Tensor:
+    """PlainMamba's mixer as its authors wrote it, on (B, H, W, C): dt, B and C stay in the order of rows."""
+    height, width = x.shape[1:3]
+    u, z = F.linear(x, s["in_proj.weight"], s["in_proj.bias"]).chunk(2, -1)
+    u = F.silu(conv(u.movedim(-1, 1), s, "conv2d", u.shape[-1])).flatten(2)
+    projected, states = s["x_proj.weight"] @ u, s["A_log"].shape[1]
+    dt, B, C = projected.split([projected.shape[1] - 2 * states, states, states], 1)
+    dt, y = s["dt_proj.weight"] @ dt + s["dt_proj.bias"][:, None], torch.zeros_like(u)
+    for places, moves in snakes(height, width):
+        found = scan(u[:, :, places], dt, s["A_log"], B + s["direction_Bs"][moves].T, C, s["D"], s["dt_proj.bias"])
+        y[:, :, places] += found
+    gated = y.unflatten(2, (height, width)).movedim(1, -1) * F.silu(z)
+    return F.linear(gated, s["out_proj.weight"], s["out_proj.bias"])

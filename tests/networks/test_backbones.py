@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medmamba_monai.networks.nets import EfficientVMamba, MambaND, MicroscopicMamba
+from medmamba_monai.networks.layers.plain_mamba import PlainMambaMixer
+from medmamba_monai.networks.nets import EfficientVMamba, MambaND, MicroscopicMamba, PlainMamba
 from medmamba_monai.weights import convert
 from tests.networks import equations
 from tests.networks.equations import part
@@ -263,3 +264,64 @@ def test_efficient_vmamba() -> None:
     y = equations.patch_merging(y, state, "layers.0.downsample").movedim(-1, 1)
     y = equations.inverted_residual(y, part(state, residual)).movedim(1, -1)
     torch.testing.assert_close(net(x), classified(y, state), atol=1e-4, rtol=1e-4)
+
+
+def plain_shapes(dim: int) -> Shapes:
+    layer = "backbone.layers.0."
+    shapes: Shapes = {
+        "backbone.patch_embed.stem.0.weight": (4, 3, 7, 7),
+        **norm("backbone.patch_embed.stem.1", 4, batch=True),
+        "backbone.patch_embed.convs.0.weight": (4, 4, 3, 3),
+        **norm("backbone.patch_embed.convs.1", 4, batch=True),
+        "backbone.patch_embed.convs.3.weight": (4, 4, 3, 3),
+        **norm("backbone.patch_embed.convs.4", 4, batch=True),
+        "backbone.patch_embed.projection.weight": (dim, 4, 2, 2),
+        "backbone.patch_embed.projection.bias": (dim,),
+        "backbone.pos_embed": (1, 20, dim),
+        **norm(f"{layer}norm", dim),
+        f"{layer}dw.0.weight": (dim, 1, 3, 3),
+        **norm(f"{layer}dw.1", dim, batch=True),
+        **projections(f"{layer}mamba.", dim, bias=True),
+        **mamba_shapes(f"{layer}mamba.", dim),
+        f"{layer}mamba.conv2d.weight": (2 * dim, 1, 3, 3),
+        f"{layer}mamba.conv2d.bias": (2 * dim,),
+        f"{layer}mamba.direction_Bs": (5, 16),
+        **norm("backbone.ln1", dim),
+        "head.fc.weight": (3, dim),
+        "head.fc.bias": (3,),
+    }
+    return {name: shape for name, shape in shapes.items() if "conv1d" not in name}
+
+
+def test_plain_mamba() -> None:
+    state = drawn(plain_shapes(8))
+    given = {"img_size": [16, 20], "patch_size": 4, "dim": 8, "depth": 1, "stem_channels": 4, "stem_depth": 2}
+    net = load(PlainMamba(2, 3, 3, convolved=[0], selection="raster", d_conv=3, **given), state)
+    x, s = torch.randn(2, 3, 16, 20), part(state, "backbone.")
+    y = F.relu(equations.batch_norm(equations.conv(x, s, "patch_embed.stem.0", stride=2), s, "patch_embed.stem.1"))
+    for i in (0, 3):
+        y = equations.conv(y, s, f"patch_embed.convs.{i}")
+        y = F.relu(equations.batch_norm(y, s, f"patch_embed.convs.{i + 1}"))
+    y = F.conv2d(y, s["patch_embed.projection.weight"], s["patch_embed.projection.bias"], 2)
+    y = y.movedim(1, -1) + s["pos_embed"].reshape(1, 4, 5, 8)
+    layer = part(s, "layers.0.")
+    y = y + equations.plain_mixer(equations.layer_norm(y, layer, "norm"), part(layer, "mamba."))
+    y = F.gelu(equations.batch_norm(equations.conv(y.movedim(-1, 1), layer, "dw.0", 8), layer, "dw.1"))
+    pooled = equations.layer_norm(y.movedim(1, -1), s, "ln1", 1e-6).mean((1, 2))
+    expected = F.linear(pooled, state["head.fc.weight"], state["head.fc.bias"])
+    torch.testing.assert_close(net(x), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_plain_mamba_selects_by_the_token_it_reads(spatial_dims: int) -> None:
+    x = 3 * torch.randn(1, *(3, 5, 3)[:spatial_dims], 4)
+    axes = tuple(range(1, spatial_dims + 1))
+    turned = {}
+    for selection in ("scanned", "raster"):
+        mixer = PlainMambaMixer(4, spatial_dims, d_conv=3, selection=selection)
+        torch.nn.init.zeros_(mixer.moves)
+        torch.nn.init.constant_(mixer.conv.weight, 0.1)
+        torch.nn.init.normal_(mixer.x_proj.weight)
+        # grids of odd sides are walked the same ways when turned by half a circle
+        turned[selection] = (mixer(x.flip(axes)).flip(axes) - mixer(x)).abs().max() / mixer(x).abs().max()
+    assert turned["scanned"] < 1e-4 and turned["raster"] > 1e-3

@@ -10,15 +10,18 @@ from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.lkm_unet import LKMUNet
 from medmamba_monai.networks.nets.mamba_nd import MambaND
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
+from medmamba_monai.networks.nets.mambamil import S4MIL, MambaMIL, MamMIL
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
 from medmamba_monai.networks.nets.nnmamba import NnMamba, NnMambaClassifier
+from medmamba_monai.networks.nets.plain_mamba import PlainMamba
 from medmamba_monai.networks.nets.segmamba import SegMamba
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
 from medmamba_monai.networks.nets.vim import Vim
+from medmamba_monai.networks.nets.vim_unet import ViMUNet
 from medmamba_monai.networks.nets.vm_unet import VMUNet
 from medmamba_monai.networks.nets.vm_unet_v2 import VMUNetV2
 from medmamba_monai.networks.nets.vmamba import VMamba
@@ -31,17 +34,22 @@ __all__ = [
     "LightMUNet",
     "LKMUNet",
     "MambaND",
+    "MambaMIL",
     "MambaUNet",
+    "MamMIL",
     "MSVMUNet",
     "MedMamba",
     "MicroscopicMamba",
     "NnMamba",
     "NnMambaClassifier",
+    "PlainMamba",
+    "S4MIL",
     "SegMamba",
     "SwinUMamba",
     "SwinUMambaD",
     "UMamba",
     "UltraLightVMUNet",
+    "ViMUNet",
     "Vim",
     "VMamba",
     "VMUNet",
