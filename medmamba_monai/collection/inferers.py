@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from monai.inferers.inferer import Inferer
+from monai.inferers.inferer import Inferer, SimpleInferer
 from torch import Tensor
 
 __all__ = ["MirrorInferer", "MirrorSegmentationInferer"]
@@ -45,6 +45,7 @@ class MirrorSegmentationInferer(Inferer):
 
     Args:
         spatial_axes: axes of the image that are mirrored, in all combinations.
+        inferer: how the network sees each of them, such as a sliding window; at once without it.
 
     Shape:
         inputs (B, C, *S); returns (B, classes, *S), whose softmax is the averaged probability.
@@ -56,14 +57,14 @@ class MirrorSegmentationInferer(Inferer):
         True
     """
 
-    def __init__(self, spatial_axes: Sequence[int] = (0, 1)) -> None:
+    def __init__(self, spatial_axes: Sequence[int] = (0, 1), inferer: Inferer | None = None) -> None:
         super().__init__()
+        self.inferer = inferer or SimpleInferer()
         axes = [axis + 2 for axis in spatial_axes]
         self.mirrors = [chosen for count in range(len(axes) + 1) for chosen in combinations(axes, count)]
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        chances = torch.stack(
-            [network(inputs.flip(axes), *args, **kwargs).float().log_softmax(1).flip(axes) for axes in self.mirrors]
-        )
+        outputs = (self.inferer(inputs.flip(axes), network, *args, **kwargs).flip(axes) for axes in self.mirrors)
+        chances = torch.stack([output.float().log_softmax(1) for output in outputs])
         average: Tensor = chances.logsumexp(0) - torch.log(torch.tensor(float(len(self.mirrors))))
         return average

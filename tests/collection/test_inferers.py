@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from monai.inferers import SlidingWindowInferer
 from torch import nn
 
-from medmamba_monai.collection.inferers import MirrorInferer
+from medmamba_monai.collection.inferers import MirrorInferer, MirrorSegmentationInferer
 
 
 def test_probabilities_are_averaged_over_the_mirror_image() -> None:
@@ -14,3 +15,13 @@ def test_probabilities_are_averaged_over_the_mirror_image() -> None:
     found = MirrorInferer()(image, network).softmax(1)
     assert torch.allclose(found, (network(image).softmax(1) + network(image.flip(2)).softmax(1)) / 2, atol=1e-6)
     assert not torch.allclose(found, network(image).softmax(1), atol=1e-3)
+
+
+def test_every_mirror_image_goes_through_the_window() -> None:
+    network = nn.Conv2d(1, 2, 3, padding=1)
+    image = torch.randn(1, 1, 8, 6)
+    windows = SlidingWindowInferer((4, 4), overlap=0.5)
+    found = MirrorSegmentationInferer([1], inferer=windows)(image, network).softmax(1)
+    mirrored = windows(image.flip(3), network).flip(3)
+    assert torch.allclose(found, (windows(image, network).softmax(1) + mirrored.softmax(1)) / 2, atol=1e-6)
+    assert not torch.allclose(found, MirrorSegmentationInferer([1])(image, network).softmax(1), atol=1e-4)
