@@ -215,7 +215,7 @@ def _check_bidirectional(
             "channels, length) and (batch, directions, paths, channels, length)"
         )
     batch, paths, channels, length = u.shape
-    if min(batch, paths, channels, length) == 0:
+    if 0 in u.shape:
         raise ValueError(f"u has shape {tuple(u.shape)}: every size must be at least 1")
     directions = delta.shape[1]
     if directions not in (1, 2):
