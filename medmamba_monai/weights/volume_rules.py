@@ -8,7 +8,8 @@ from collections.abc import Callable
 from torch import nn
 
 from medmamba_monai.networks.blocks.nn_mamba import SiameseMambaBlock
-from medmamba_monai.networks.nets import NnMamba, NnMambaClassifier, SegMamba
+from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
+from medmamba_monai.networks.nets import S4MIL, MambaMIL, MamMIL, NnMamba, NnMambaClassifier, SegMamba
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 _NNMAMBA: Rules = (
@@ -31,8 +32,37 @@ _NNMAMBA: Rules = (
     (r"\.conv\.([0134])\.", lambda found: f".{ {'0': 0, '1': 2, '3': 4, '4': 6}[found[1]] }."),
     (r"^mlp\.", "head."),
 )
+_BAG: Rules = (
+    (r"^(_fc1|ft_head)\.", "project."),
+    (r"^layers\.(\d+)\.0\.", r"norms.\1."),
+    (r"^layers\.(\d+)\.1\.", r"mixers.\1."),
+    (r"^s4_block\.0\.", "norm."),
+    (r"^s4_block\.1\.", "mixer."),
+    (r"^attention\.", "pool.score."),
+    (r"^classifier\.", "head."),
+)
+_DIRECTED: Rules = (
+    (r"\b(conv1d|dt_bias|A_log|D)_list\.(\d)\b", r"directions.\2.\1"),
+    # the authors' layer with one order and two directions
+    (r"^conv1d_b\.", "directions.1.conv1d."),
+    (r"^(A_log|D)_b$", r"directions.1.\1"),
+    (r"^dt_b_bias$", "directions.1.dt_bias"),
+    (r"^(conv1d\.|dt_bias$|A_log$|D$)", r"directions.0.\1"),
+)
 _RULES: dict[type[nn.Module], Rules] = {
     SiameseMambaBlock: ((r"^nin\.", "conv1."), (r"^nin2\.", "conv2."), (r"^norm\.", "norm1.")),
+    MambaMIL: _BAG,
+    S4MIL: _BAG,
+    MamMIL: (
+        *_BAG,
+        *_DIRECTED,
+        (r"^ppeg\.(\d+)\.conv\.aggr_module\.t$", r"convs.\1.t"),
+        (r"^ppeg\.(\d+)\.conv\.mlp\.0\.", r"convs.\1.fc1."),
+        (r"^ppeg\.(\d+)\.conv\.mlp\.1\.", r"convs.\1.norm1."),
+        (r"^ppeg\.(\d+)\.conv\.mlp\.4\.", r"convs.\1.fc2."),
+        (r"^ppeg\.(\d+)\.norm\.", r"convs.\1.norm2."),
+    ),
+    DirectedMamba2: _DIRECTED,
     NnMamba: _NNMAMBA,
     NnMambaClassifier: _NNMAMBA,
     SegMamba: (
@@ -56,6 +86,9 @@ _UNUSED: dict[type[nn.Module], str] = {}
 
 def is_unused(network: nn.Module, key: str) -> bool:
     """Whether the authors' code holds this tensor without ever using it, and our network does not have it."""
+    if isinstance(network, MamMIL):
+        # the authors' code never runs its last layer
+        return key.startswith(f"layers.{len(network.mixers)}.")
     pattern = _UNUSED.get(type(network))
     return pattern is not None and re.match(pattern, key) is not None
 

@@ -166,6 +166,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "dim": 12,
             "depth": 1,
             "channels": 4,
+            "upsample": "linear",
             "design": "released",
         },
     ),
@@ -200,6 +201,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 CLASSIFIERS = {"MambaMIL", "MamMIL", "S4MIL", "EfficientVMamba", "MambaND", "MedMamba", "MicroscopicMamba", "NnMambaClassifier", "Vim", "VMamba"}
 # networks that take something other than one image
 KINDS = {"MambaMIL": "bag", "S4MIL": "bag", "MamMIL": "graph"}
+# for networks that halve an image so often that one voxel would be left, which no scan mixes
+SIZES = {"nnmamba_3d": (17, 10, 18)}
 ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
 
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tests.networks.cases import CASES, KINDS, ODD_SIZES, classifies
+from tests.networks.cases import CASES, KINDS, ODD_SIZES, SIZES, classifies
 
 Given = tuple[Tensor, ...]
 
 
 def kind(case: str) -> str:
-    """ "image" for one image, "bag" for tokens without a grid, "pair" for two images, "clip" for frames."""
+    """ "image", "pair" of images, "clip" of frames, "bag" of features, or "graph": a bag with edges and orders."""
     return KINDS.get(CASES[case][0], "image")
 
 
@@ -26,15 +26,31 @@ def axes(case: str) -> int:
 
 def channel_axis(case: str) -> int:
     """The axis of the input that holds its channels."""
-    return {"bag": 2, "clip": 2}.get(kind(case), 1)
+    return {"bag": 2, "graph": 2, "clip": 2}.get(kind(case), 1)
 
 
 def inputs(case: str, batch: int = 2, size: Sequence[int] | None = None) -> Given:
     """Inputs with 2 channels, of an odd size unless another is given."""
-    size = tuple(size or ODD_SIZES[axes(case)])
-    shape = {"bag": (batch, math.prod(size), 2), "clip": (batch, 3, 2, *size)}.get(kind(case), (batch, 2, *size))
+    size = tuple(size or SIZES.get(case, ODD_SIZES[axes(case)]))
+    bag = (batch, math.prod(size), 2)
+    shape = {"bag": bag, "graph": bag, "clip": (batch, 3, 2, *size)}.get(kind(case), (batch, 2, *size))
     random = torch.Generator().manual_seed(1)
-    return tuple(torch.randn(shape, generator=random) for _ in range(2 if kind(case) == "pair" else 1))
+    drawn = tuple(torch.randn(shape, generator=random) for _ in range(2 if kind(case) == "pair" else 1))
+    if kind(case) == "graph":
+        walks = [torch.stack([torch.randperm(bag[1], generator=random) for _ in range(3)]) for _ in range(batch)]
+        edges = torch.randint(bag[1], (batch, 2, 3 * bag[1]), generator=random)
+        return (*drawn, edges, torch.stack(walks))
+    return drawn
+
+
+def leaves(given: Given, scale: float = 1.0) -> Given:
+    """The floating inputs, scaled, ready to take gradients; the others as they are."""
+    return tuple((scale * x).requires_grad_() if x.is_floating_point() else x for x in given)
+
+
+def cast(given: Given, dtype: torch.dtype) -> Given:
+    """The floating inputs as another floating type."""
+    return tuple(x.to(dtype) if x.is_floating_point() else x for x in given)
 
 
 def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:

@@ -16,7 +16,17 @@ from torch import Tensor, nn
 
 from medmamba_monai.networks import nets
 from tests.networks.cases import CASES, ODD_SIZES, arguments, build, trained
-from tests.networks.inputs import axes, channel_axis, channels_last, inputs, output_shapes, second, tensors
+from tests.networks.inputs import (
+    axes,
+    cast,
+    channel_axis,
+    channels_last,
+    inputs,
+    leaves,
+    output_shapes,
+    second,
+    tensors,
+)
 
 all_cases = pytest.mark.parametrize("case", CASES)
 
@@ -43,9 +53,9 @@ def test_tiny_images(case: str, length: int) -> None:
 
 @all_cases
 def test_gradients_reach_every_parameter(case: str) -> None:
-    net, given = build(case).train(), tuple(x.requires_grad_() for x in inputs(case))
+    net, given = build(case).train(), leaves(inputs(case))
     sum(y.square().mean() for y in tensors(net(*given))).backward()
-    for x in given:
+    for x in (x for x in given if x.requires_grad):
         assert x.grad is not None and x.grad.isfinite().all() and x.grad.any()
     for name, p in trained(net):
         assert p.grad is not None, name
@@ -58,13 +68,13 @@ def test_gradients_reach_every_parameter(case: str) -> None:
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 @pytest.mark.parametrize("training", [True, False])
 def test_half_precision_is_finite(case: str, dtype: torch.dtype, scale: float, training: bool) -> None:
-    net, given = build(case).train(training), tuple((scale * x).requires_grad_() for x in inputs(case))
+    net, given = build(case).train(training), leaves(inputs(case), scale)
     with torch.autocast("cpu", dtype=dtype):
         outputs = tensors(net(*given))
     for y in outputs:
         assert y.isfinite().all()
     sum(y.float().square().mean() for y in outputs).backward()
-    assert all(x.grad is not None and x.grad.isfinite().all() for x in given)
+    assert all(x.grad is not None and x.grad.isfinite().all() for x in given if x.requires_grad)
     for name, p in trained(net):
         assert p.grad is not None and p.grad.isfinite().all(), name
 
@@ -167,7 +177,7 @@ def test_memory_formats_and_meta_tensors(case: str) -> None:
 @all_cases
 def test_double_precision(case: str) -> None:
     net, x = build(case).eval(), inputs(case)
-    exact = tensors(net.double()(*(t.double() for t in x)))
+    exact = tensors(net.double()(*cast(x, torch.float64)))
     assert all(y.dtype == torch.float64 for y in exact)
     torch.testing.assert_close([y.float() for y in exact], tensors(net.float()(*x)), atol=1e-4, rtol=1e-3)
 

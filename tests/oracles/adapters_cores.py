@@ -16,7 +16,7 @@ from medmamba_monai.networks.layers.s5 import S5
 
 NAMES = (
     "mamba2", "mamba2_nonorm", "mamba2_normbefore", "mamba2_simple", "s4", "s4_diag_bilinear", "s4_diag_zoh",
-    "s4_real", "s4d", "s4d_s4model", "s4d_s4model_prenorm", "s4mil", "s5", "s5_block",
+    "s4_real", "s4d", "s4d_s4model", "s4d_s4model_prenorm", "s5", "s5_block",
 )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         return S4Classifier(**ctor)
     if name == "s4d":
         return channels_first(S4D(ctor["d_model"], ctor.get("d_state", 64), ctor.get("dropout", 0.0)))
-    return {"s4mil": S4Bag, "s5_block": S5Block}[name](**ctor) if name in ("s4mil", "s5_block") else _s4(ctor)
+    return S5Block(**ctor) if name == "s5_block" else _s4(ctor)
 
 
 def channels_first(layer: nn.Module) -> nn.Module:
@@ -88,21 +88,6 @@ class S5Block(nn.Module):
         x = self.ff_norm(F.gelu(self.s5(x)) + x)
         value, gate = self.ff_enc(x).chunk(2, -1)
         y: Tensor = self.ff_dec(value * F.gelu(gate)) + x
-        return y
-
-
-class S4Bag(nn.Module):
-    """The classifier of bags in MambaMIL's repository: project, norm, S4D, maximum over the bag, classify."""
-
-    def __init__(self, in_dim: int, width: int, n_classes: int, dropout: float, act: str) -> None:
-        super().__init__()
-        assert act == "relu"
-        self._fc1 = nn.Sequential(nn.Linear(in_dim, width), nn.ReLU(), nn.Dropout(dropout))
-        self.s4_block = nn.Sequential(nn.LayerNorm(width), S4D(width, 32))
-        self.classifier = nn.Linear(width, n_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.classifier(self.s4_block(self._fc1(x.unsqueeze(0))).amax(1))
         return y
 
 

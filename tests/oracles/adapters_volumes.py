@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from medmamba_monai.networks.blocks.nn_mamba import SiameseMambaBlock
-from medmamba_monai.networks.nets import NnMamba, NnMambaClassifier, SegMamba
+from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
+from medmamba_monai.networks.nets import S4MIL, MambaMIL, MamMIL, NnMamba, NnMambaClassifier, SegMamba
 
-NAMES = ("nnmamba_cls", "nnmamba_cls_b", "nnmamba_miccss_layer", "nnmamba_seg", "segmamba")
+NAMES = (
+    "mambamil_bimamba", "mambamil_mamba", "mambamil_srmamba", "mammil", "mammil_bimamba2", "mammil_directmamba",
+    "nnmamba_cls", "nnmamba_cls_b", "nnmamba_miccss_layer", "nnmamba_seg", "s4mil", "segmamba",
+)  # fmt: skip
 
 
 def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
@@ -19,7 +24,46 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         return SiameseMambaBlock(3, ctor["dim"], ctor["d_state"])
     if name.startswith("nnmamba"):
         return _nnmamba(name, ctor)
-    return {"segmamba": _segmamba}[name](ctor)
+    if name.startswith("mammil_"):
+        return _directed(ctor)
+    if name.startswith("mambamil"):
+        return _mambamil(ctor)
+    return {"mammil": _mammil, "s4mil": _s4mil, "segmamba": _segmamba}[name](ctor)
+
+
+def _mambamil(ctor: Mapping[str, Any]) -> nn.Module:
+    mixer = {"SRMamba": "reordered", "BiMamba": "two_way", "Mamba": "plain"}[ctor["type"]]
+    sizes = {"dim": ctor["width"], "depth": ctor["layer"], "rate": ctor["rate"], "attention": ctor["att"]}
+    return MambaMIL(ctor["in_dim"], ctor["n_classes"], mixer=mixer, act=ctor["act"], dropout=ctor["dropout"], **sizes)
+
+
+def _s4mil(ctor: Mapping[str, Any]) -> nn.Module:
+    net = S4MIL(ctor["in_dim"], ctor["n_classes"], ctor["width"], ctor["act"], ctor["dropout"])
+    net.register_forward_pre_hook(lambda _, given: (given[0].unsqueeze(0),))
+    return net
+
+
+def _mammil(ctor: Mapping[str, Any]) -> nn.Module:
+    """Takes the walks one by one, and everything without a batch."""
+    sizes = {"dim": ctor["embed_dim"], "depth": ctor["layer_n"], "d_state": ctor["d_state"]}
+    net = MamMIL(ctor["input_dim"], ctor["num_classes"], act=ctor["act"], design="released", **sizes)
+    net.register_forward_pre_hook(
+        lambda _, given: (given[0].unsqueeze(0), given[1].unsqueeze(0), torch.stack(given[2:]).unsqueeze(0))
+    )
+    return net
+
+
+def _directed(ctor: Mapping[str, Any]) -> nn.Module:
+    orders = ctor.get("n_directions", 1)
+    net = DirectedMamba2(ctor["d_model"], orders, ctor["d_state"], headdim=ctor["headdim"])
+
+    def with_orders(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        x, *walks = given
+        walks = walks or [torch.arange(x.shape[1])]
+        return x, torch.stack(walks).expand(len(x), -1, -1)
+
+    net.register_forward_pre_hook(with_orders)
+    return net
 
 
 def _nnmamba(name: str, ctor: Mapping[str, Any]) -> nn.Module:
