@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import HMTUNet, HVMUNet
+from medmamba_monai.networks.nets import HMTUNet, HVMUNet, ViMUNet
 from medmamba_monai.weights.vss_rules import LIGHT, Rules, apply
 
 _RULES: dict[type[nn.Module], Rules] = {
@@ -28,6 +28,22 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"\.mixer\.conv1d_", ".mixer.conv_"),
         (r"(\.blocks\.\d+)\.norm1\.", r"\1.norm."),
     ),
+    ViMUNet: (
+        (r"^encoder\.layers\.(\d+)\.(mixer|norm)\.", r"encoder.\2s.\1."),
+        (r"^encoder\.norm_f\.", "encoder.norm."),
+        (r"^encoder\.patch_embed\.proj\.", "encoder.patch_embed."),
+        (r"^base\.block\.", "decoder.base."),
+        (r"^decoder\.blocks\.(\d)\.block\.", r"decoder.blocks.\1."),
+        (r"^decoder\.samplers\.", "decoder.ups."),
+        (r"^deconv_out\.", "decoder.ups.3."),
+        (r"^decoder_head\.block\.", "decoder.blocks.3."),
+        (r"^(decoder\.(?:base|blocks\.\d))\.4\.", r"\1.5."),
+        (r"^deconv(\d)\.block\.0\.", lambda found: f"decoder.maps.{int(found[1]) - 1}.0."),
+        (r"^deconv(\d)\.block\.1\.block\.", lambda found: f"decoder.maps.{int(found[1]) - 1}.1."),
+        (r"^deconv(\d)\.block\.2\.", lambda found: f"decoder.maps.{int(found[1]) - 1}.3."),
+        (r"^out_conv\.", "head."),
+        (r"^(decoder\.(?:ups\.\d|maps\.\d\.0))\.block\.", r"\1.conv."),
+    ),
     HVMUNet: (
         *LIGHT,
         (r"^(en|de)coder(\d)\.", lambda found: f"frame.{found[1]}coder.{int(found[2]) - 1}."),
@@ -45,7 +61,7 @@ _RULES: dict[type[nn.Module], Rules] = {
     ),
 }
 
-_UNUSED: dict[type[nn.Module], str] = {HVMUNet: r"\.complex_weight$"}
+_UNUSED: dict[type[nn.Module], str] = {HVMUNet: r"\.complex_weight$", ViMUNet: r"^encoder\.head\."}
 
 
 def is_unused(network: nn.Module, key: str) -> bool:

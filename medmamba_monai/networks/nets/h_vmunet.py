@@ -96,7 +96,7 @@ class HVMUNet(PublishedNetwork):
 
         def stage(a: int, b: int, level: int) -> nn.Module:
             """A stage from a to b channels; levels below 0 have no blocks."""
-            last = conv(a, b, 3, padding=1)
+            last: nn.Module = conv(a, b, 3, padding=1)
             if level < 0:
                 return last
             blocks = (

@@ -154,18 +154,22 @@ class Vim(PublishedNetwork):
                 mixer.out_proj.weight.div_(depth**0.5)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        y, grid = self.sequence(x)
+        if self.features_only:
+            middle = (y.shape[1] - 1) // 2
+            kept = torch.cat((y[:, :middle], y[:, middle + 1 :]), 1) if self.cls_token is not None else y
+            return [kept.transpose(1, 2).reshape(x.shape[0], -1, *grid)]
+        return self._classify(y)
+
+    def sequence(self, x: Tensor) -> tuple[Tensor, Sequence[int]]:
+        """All tokens behind the last norm, (B, L, dim), the class token in the middle, and the size of their grid."""
         check_input(x, self.spatial_dims, self.in_channels)
         patches = saturate(self.patch_embed(saturate(self._pad(x))))
         grid = patches.shape[2:]
         with without_autocast(x):
             tokens = patches.flatten(2).transpose(1, 2)
             tokens = self._with_positions(tokens.float() if tokens.element_size() < 4 else tokens, grid)
-        y = self._mix(tokens, grid)
-        if self.features_only:
-            middle = (y.shape[1] - 1) // 2
-            kept = torch.cat((y[:, :middle], y[:, middle + 1 :]), 1) if self.cls_token is not None else y
-            return [kept.transpose(1, 2).reshape(x.shape[0], -1, *grid)]
-        return self._classify(y)
+        return self._mix(tokens, grid), grid
 
     def _pad(self, x: Tensor) -> Tensor:
         missing = [max(self.patch_size - n, 0) or -(n - self.patch_size) % self.stride for n in x.shape[2:]]
