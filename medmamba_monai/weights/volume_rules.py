@@ -9,7 +9,7 @@ from torch import nn
 
 from medmamba_monai.networks.blocks.nn_mamba import SiameseMambaBlock
 from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
-from medmamba_monai.networks.nets import S4MIL, MambaMIL, MamMIL, NnMamba, NnMambaClassifier, SegMamba
+from medmamba_monai.networks.nets import S4MIL, MambaMIL, MamMIL, NnMamba, NnMambaClassifier, SegMamba, Vivim
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 _NNMAMBA: Rules = (
@@ -65,6 +65,26 @@ _RULES: dict[type[nn.Module], Rules] = {
     DirectedMamba2: _DIRECTED,
     NnMamba: _NNMAMBA,
     NnMambaClassifier: _NNMAMBA,
+    Vivim: (
+        (r"^encoder\.downsample_layers\.patch_embeddings\.(\d)\.proj\.", r"patches.\1."),
+        (r"^encoder\.downsample_layers\.patch_embeddings\.(\d)\.layer_norm\.", r"patch_norms.\1."),
+        (r"^encoder\.downsample_layers\.block\.", "blocks."),
+        (r"\.layer_norm_([12])\.", r".norm\1."),
+        (r"\.attention\.self\.sr\.", ".attention.shrink."),
+        (r"\.attention\.self\.layer_norm\.", ".attention.norm."),
+        (r"\.attention\.self\.", ".attention."),
+        (r"\.attention\.output\.dense\.", ".attention.proj."),
+        (r"\.mlp\.dense([12])\.", r".mlp.fc\1."),
+        (r"\.dwconv\.dwconv\.", ".conv."),
+        (r"^encoder\.stages\.(\d)\.(\d+)\.0\.", r"mixers.\1.\2."),
+        (r"^(mixers\.\d\.\d+)\.norm1\.", r"\1.mix.norm."),
+        (r"^(mixers\.\d\.\d+)\.mamba\.", r"\1.mix.mamba."),
+        (r"^(mixers\.\d\.\d+)\.norm2\.", r"\1.norm."),
+        (r"^decoder\.linear_c\.(\d)\.proj\.", r"decoder.linears.\1."),
+        (r"^decoder\.linear_fuse\.", "decoder.fuse."),
+        (r"^decoder\.batch_norm\.", "decoder.norm."),
+        (r"^out\.", "head."),
+    ),
     SegMamba: (
         (r"^vit\.downsample_layers\.0\.0\.", "stem."),
         (r"^vit\.downsample_layers\.(\d)\.1\.", lambda found: f"downs.{int(found[1]) - 1}."),
@@ -81,7 +101,9 @@ _RULES: dict[type[nn.Module], Rules] = {
     ),
 }
 # Tensors that the authors' code holds without ever using them: none of ours correspond to them.
-_UNUSED: dict[type[nn.Module], str] = {}
+_UNUSED: dict[type[nn.Module], str] = {
+    Vivim: r"encoder\.downsample_layers\.layer_norm\.|decoder\.classifier\.",
+}
 
 
 def is_unused(network: nn.Module, key: str) -> bool:

@@ -143,6 +143,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "d_conv": 3,
         },
     ),
+    "local_vmamba_2d": (
+        "LocalVMamba",
+        {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "order": ["hw+-wh+windows:2", "local:3"]},
+    ),
+    "local_vim_2d": (
+        "LocalVim",
+        {"spatial_dims": 2, "img_size": 16, "patch_size": 4, "dim": 12, "depth": 2, "order": "hw+-windows:2"},
+    ),
     "microscopic_mamba_2d": ("MicroscopicMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [32, 64]}),
     "mambamil": ("MambaMIL", {"dim": 8, "depth": 1, "rate": 3, "attention": 4}),
     "s4mil": ("S4MIL", {"dim": 8, "d_state": 4}),
@@ -152,6 +160,19 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
     "segmamba_2d": ("SegMamba", {"spatial_dims": 2, "features": [4, 8], "depths": [1, 1], "hidden_size": 8}),
     "segmamba_3d": ("SegMamba", {"spatial_dims": 3, "features": [4, 6], "depths": [1, 1], "hidden_size": 6}),
+    "vivim": (
+        "Vivim",
+        {
+            "spatial_dims": 3,
+            "dims": [4, 8],
+            "depths": [1, 1],
+            "mamba_depths": [1, 1],
+            "heads": [1, 2],
+            "reductions": [2, 1],
+            "decoder_dim": 8,
+            "drop_path_rate": 0.0,
+        },
+    ),
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
     "vim_unet_2d": (
         "ViMUNet",
@@ -199,6 +220,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 CLASSIFIERS = {"MambaMIL", "MamMIL", "S4MIL", "EfficientVMamba", "MambaND", "MedMamba", "MicroscopicMamba", "NnMambaClassifier", "Vim", "VMamba"}
+# why a TorchScript trace holds for the traced size only
+TRACES_OF_ONE_SIZE = {"mammil": "Mamba-2's chunks are counted when it is traced"}
 # networks that take something other than one image
 KINDS = {"MambaMIL": "bag", "S4MIL": "bag", "MamMIL": "graph"}
 # for networks that halve an image so often that one voxel would be left, which no scan mixes

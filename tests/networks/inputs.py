@@ -14,7 +14,7 @@ Given = tuple[Tensor, ...]
 
 
 def kind(case: str) -> str:
-    """ "image", "pair" of images, "clip" of frames, "bag" of features, or "graph": a bag with edges and orders."""
+    """ "image", "pair" of images, "bag" of features, or "graph": a bag with edges and orders."""
     return KINDS.get(CASES[case][0], "image")
 
 
@@ -26,14 +26,14 @@ def axes(case: str) -> int:
 
 def channel_axis(case: str) -> int:
     """The axis of the input that holds its channels."""
-    return {"bag": 2, "graph": 2, "clip": 2}.get(kind(case), 1)
+    return {"bag": 2, "graph": 2}.get(kind(case), 1)
 
 
 def inputs(case: str, batch: int = 2, size: Sequence[int] | None = None) -> Given:
     """Inputs with 2 channels, of an odd size unless another is given."""
     size = tuple(size or SIZES.get(case, ODD_SIZES[axes(case)]))
     bag = (batch, math.prod(size), 2)
-    shape = {"bag": bag, "graph": bag, "clip": (batch, 3, 2, *size)}.get(kind(case), (batch, 2, *size))
+    shape = {"bag": bag, "graph": bag}.get(kind(case), (batch, 2, *size))
     random = torch.Generator().manual_seed(1)
     drawn = tuple(torch.randn(shape, generator=random) for _ in range(2 if kind(case) == "pair" else 1))
     if kind(case) == "graph":
@@ -60,7 +60,7 @@ def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:
         return [(len(x), 3)]
     if kind(case) == "pair":
         return [tuple(x.shape), (len(x), axes(case), *x.shape[2:])]
-    return [(*x.shape[: channel_axis(case)], 3, *x.shape[channel_axis(case) + 1 :])]
+    return [(len(x), 3, *x.shape[2:])]
 
 
 def second(given: Given) -> Given:

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from medmamba_monai.networks.blocks.nn_mamba import SiameseMambaBlock
 from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
-from medmamba_monai.networks.nets import S4MIL, MambaMIL, MamMIL, NnMamba, NnMambaClassifier, SegMamba
+from medmamba_monai.networks.nets import S4MIL, MambaMIL, MamMIL, NnMamba, NnMambaClassifier, SegMamba, Vivim
 
 NAMES = (
     "mambamil_bimamba", "mambamil_mamba", "mambamil_srmamba", "mammil", "mammil_bimamba2", "mammil_directmamba",
     "nnmamba_cls", "nnmamba_cls_b", "nnmamba_miccss_layer", "nnmamba_seg", "s4mil", "segmamba",
+    "vivim",
 )  # fmt: skip
 
 
@@ -28,7 +29,7 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         return _directed(ctor)
     if name.startswith("mambamil"):
         return _mambamil(ctor)
-    return {"mammil": _mammil, "s4mil": _s4mil, "segmamba": _segmamba}[name](ctor)
+    return {"mammil": _mammil, "s4mil": _s4mil, "segmamba": _segmamba, "vivim": _vivim}[name](ctor)
 
 
 def _mambamil(ctor: Mapping[str, Any]) -> nn.Module:
@@ -83,3 +84,12 @@ def _segmamba(ctor: Mapping[str, Any]) -> nn.Module:
         ctor.get("hidden_size", 768),
         slices=[64, 32, 16, 8],
     )
+
+
+def _vivim(ctor: Mapping[str, Any]) -> nn.Module:
+    """Takes clips as (B, frames, channels, H, W) and returns frames one after the other."""
+    given = {"dims": ctor["feat_size"], "depths": [1] * 4, "heads": [1, 2, 2, 3], "slices": 5}
+    net = Vivim(3, ctor["in_chans"], ctor["out_chans"], **given)
+    net.register_forward_pre_hook(lambda _, x: (x[0].transpose(1, 2),))
+    net.register_forward_hook(lambda _, __, y: y.transpose(1, 2).flatten(0, 1))
+    return net

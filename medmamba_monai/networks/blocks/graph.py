@@ -55,6 +55,7 @@ class SoftmaxConv(nn.Module):
 
     def forward(self, x: Tensor, edges: Tensor) -> Tensor:
         with without_autocast(x):
+            x = x.float() if x.element_size() < 4 else x
             messages = F.relu(x[edges[0]]) + 1e-7
             weights = softmax_at_targets(messages * self.t, edges[1], x.shape[0])
             y = x.index_add(0, edges[1], weights * messages)

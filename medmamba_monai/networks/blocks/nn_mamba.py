@@ -14,6 +14,9 @@ from medmamba_monai.networks.layers.mamba import Mamba
 from medmamba_monai.networks.layers.precision import Saturate, saturate, without_autocast
 
 
+LIMIT = 32752.0
+
+
 class DoubleConv(nn.Sequential):
     """Twice a convolution of 3x3, a batch norm and ReLU.
 
@@ -62,7 +65,7 @@ class SiameseMambaBlock(nn.Module):
         torch.Size([1, 4, 3, 5])
 
     Notes:
-        Mamba computes in float32 whatever autocast asks.
+        Mamba computes in float32 whatever autocast asks; results beyond half of float16's range are clipped.
     """
 
     def __init__(
@@ -86,7 +89,8 @@ class SiameseMambaBlock(nn.Module):
         x = F.relu(self.norm1(saturate(self.conv1(x))))
         with without_autocast(x):
             tokens = (x.float() if x.element_size() < 4 else x).flatten(2)
-            mixed = self._mix(tokens) + tokens
+            # without a norm in front, what Mamba gives grows with the fifth power of its input, layer by layer
+            mixed = (self._mix(tokens) + tokens).clamp(-LIMIT, LIMIT)
         y = self.conv2(saturate(mixed.reshape(x.shape)))
         return F.relu(self.norm2(saturate(y)))
 

@@ -8,6 +8,7 @@ from medmamba_monai.networks.nets.h_vmunet import HVMUNet
 from medmamba_monai.networks.nets.hmt_unet import HMTUNet
 from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.lkm_unet import LKMUNet
+from medmamba_monai.networks.nets.local_mamba import LocalVim, LocalVMamba
 from medmamba_monai.networks.nets.mamba_nd import MambaND
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.mambamil import S4MIL, MambaMIL, MamMIL
@@ -22,6 +23,7 @@ from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
 from medmamba_monai.networks.nets.vim import Vim
 from medmamba_monai.networks.nets.vim_unet import ViMUNet
+from medmamba_monai.networks.nets.vivim import Vivim
 from medmamba_monai.networks.nets.vm_unet import VMUNet
 from medmamba_monai.networks.nets.vm_unet_v2 import VMUNetV2
 from medmamba_monai.networks.nets.vmamba import VMamba
@@ -33,6 +35,8 @@ __all__ = [
     "HVMUNet",
     "LightMUNet",
     "LKMUNet",
+    "LocalVMamba",
+    "LocalVim",
     "MambaND",
     "MambaMIL",
     "MambaUNet",
@@ -51,6 +55,7 @@ __all__ = [
     "UltraLightVMUNet",
     "ViMUNet",
     "Vim",
+    "Vivim",
     "VMamba",
     "VMUNet",
     "VMUNetV2",

@@ -19,7 +19,7 @@ from medmamba_monai.networks.blocks.nn_mamba import (
     SiameseMambaBlock,
     expected_points,
 )
-from medmamba_monai.networks.layers.precision import in_float32, saturate
+from medmamba_monai.networks.layers.precision import autocast_dtype, in_float32, saturate, without_autocast
 from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
 
 _SOURCE = Source(
@@ -190,6 +190,10 @@ class NnMambaClassifier(PublishedNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         check_input(x, self.spatial_dims, self.in_channels)
+        if autocast_dtype(x) == torch.float16 and not self.training:
+            # stored statistics do not bound an image of another scale, and gradients leave float16's range
+            with without_autocast(x):
+                return self.forward(x.float())
         y = self.stem(saturate(x))
         y = saturate(self.mixer(y) + y)
         means = []
