@@ -14,6 +14,8 @@ from medmamba_monai.extras import missing_sentence
 COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("medmamba_monai.doctor", "tell what runs on this machine, what does not, and what to install"),
     "benchmark": ("medmamba_monai.benchmark", "time the scan or whole networks beside other packages"),
+    "plan": ("medmamba_monai.collection.planned.write", "plan a bundle for a folder of images, by nnU-Net's rules"),
+    "train": ("medmamba_monai.collection.planned.train", "train a planned bundle, or go on where it stopped"),
     "prepare": ("medmamba_monai.collection.prepare", "check a public data set and lay it out for a bundle"),
     "list": (
         "medmamba_monai.collection.listing",
@@ -24,6 +26,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "card": ("medmamba_monai.collection.card", "write the measured parts of a bundle's page"),
     "package": ("medmamba_monai.collection.package", "write the zip files and the index of a release"),
     "download": ("medmamba_monai.collection.download", "get a bundle of a release, checked by its hash"),
+    "verify": ("medmamba_monai.collection.verify", "check bundles against every rule of a standard MONAI bundle"),
+    "monailabel": ("medmamba_monai.apps.command", "make the folder that a MONAI Label server loads"),
+    "export": ("medmamba_monai.collection.export_bundle", "write a bundle's network as TorchScript, .pt2 or ONNX"),
     "sample": ("medmamba_monai.collection.sample", "segment the hippocampi of a real head, or of your own image"),
 }
 
