@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from medmamba_monai.networks.nets import EfficientVMamba, MambaND, MicroscopicMamba, PlainMamba
+from medmamba_monai.networks.nets import (
+    EfficientVMamba,
+    LocalVim,
+    LocalVMamba,
+    MambaND,
+    MicroscopicMamba,
+    PlainMamba,
+    Vim,
+)
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 
@@ -16,6 +24,7 @@ def _with_clip(place: int) -> int:
     return place // 3 * 4 + (0, 2)[place % 3]
 
 
+_GATE: Rules = ((r"\.global_reduce\.", ".reduce."), (r"\.channel_select\.", ".select."))
 _VMAMBA: Rules = (
     (r"^patch_embed\.0\.", "encoder.patch_embed.proj."),
     (r"^patch_embed\.2\.", "encoder.patch_embed.norm."),
@@ -32,6 +41,7 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"\.conv_branch\.1\.", ".norm1."),
         (r"\.conv_branch\.3\.", ".conv2."),
         (r"\.se\.(norm|global_reduce|channel_select)\.", r".gate.\1."),
+        *_GATE,
         (r"^layers\.(\d+)\.\d+\.(norm|reduction)\.", r"encoder.merges.\1.\2."),
         (r"^layers\.(\d+)\.(\d+)\.", lambda found: f"encoder.stages.{found[1]}.{int(found[2]) - 1}."),
         (r"\.conv_pw\.0\.", ".conv1."),
@@ -42,6 +52,16 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"\.conv_pw2\.1\.", ".norm3."),
         (r"\.se\.conv_reduce\.", ".reduce."),
         (r"\.se\.conv_expand\.", ".select."),
+    ),
+    LocalVMamba: (*_VMAMBA, (r"\.multi_scan\.attn\.", ".merge."), *_GATE),
+    LocalVim: (
+        (r"^layers\.(\d+)\.mixer\.", r"mixers.\1."),
+        (r"^layers\.(\d+)\.norm\.", r"norms.\1."),
+        (r"^norm_f\.", "norm."),
+        (r"^patch_embed\.proj\.", "patch_embed."),
+        (r"\.(conv1d|x_proj|dt_proj|A_log|D)_(\d+)", r".paths.\2.\1"),
+        (r"\.attn\.", ".merge."),
+        *_GATE,
     ),
     MambaND: (
         (r"^backbone\.", ""),
@@ -95,7 +115,12 @@ _RULES: dict[type[nn.Module], Rules] = {
     ),
 }
 
-_UNUSED: dict[type[nn.Module], str] = {MicroscopicMamba: r"\.pvm_layer\.(proj|mamba\.out_proj)\."}
+# layers that are never called, and tables of the rotation, which are computed here when they are needed
+_UNUSED: dict[type[nn.Module], str] = {
+    MicroscopicMamba: r"\.pvm_layer\.(proj|mamba\.out_proj)\.",
+    LocalVim: r"^rope\.freqs_",
+    Vim: r"^rope\.freqs_",
+}
 
 
 def is_unused(network: nn.Module, key: str) -> bool:

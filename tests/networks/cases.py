@@ -191,6 +191,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "design": "released",
         },
     ),
+    "hc_mamba_2d": (
+        "HCMamba",
+        {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16], "dilations": [1, 2]},
+    ),
+    "mucm_net_2d": ("MUCMNet", {"spatial_dims": 2, "channels": [4, 8, 8], "parts": 2, "deep_supervision": True}),
+    "p_mamba_2d": (
+        "PMamba",
+        {"spatial_dims": 2, "img_size": 16, "depths": [1, 2], "dims": [8, 16], "channels": 4},
+    ),
     "h_vmunet_2d": (
         "HVMUNet",
         {"spatial_dims": 2, "channels": [4, 4, 8], "depths": [1], "orders": [2], "layer_scale": 1.0},
@@ -219,7 +228,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-CLASSIFIERS = {"MambaMIL", "MamMIL", "S4MIL", "EfficientVMamba", "MambaND", "MedMamba", "MicroscopicMamba", "NnMambaClassifier", "Vim", "VMamba"}
+CLASSIFIERS = {
+    "MambaMIL",
+    "MamMIL",
+    "S4MIL",
+    "EfficientVMamba",
+    "MambaND",
+    "MedMamba",
+    "MicroscopicMamba",
+    "NnMambaClassifier",
+    "Vim",
+    "VMamba",
+}
 # why a TorchScript trace holds for the traced size only
 TRACES_OF_ONE_SIZE = {"mammil": "Mamba-2's chunks are counted when it is traced"}
 # networks that take something other than one image

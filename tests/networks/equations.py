@@ -192,3 +192,70 @@ def plain_mixer(x: Tensor, s: State) -> Tensor:
         y[:, :, places] += found
     gated = y.unflatten(2, (height, width)).movedim(1, -1) * F.silu(z)
     return F.linear(gated, s["out_proj.weight"], s["out_proj.bias"])
+
+
+def windows(height: int, width: int, side: int) -> tuple[list[int], int]:
+    """Window after window of a grid padded to whole windows: places, the place behind the last for padding."""
+    tall, wide = -(-height // side), -(-width // side)
+    found = []
+    for block in range(tall * wide):
+        for cell in range(side * side):
+            i, j = block // wide * side + cell // side, block % wide * side + cell % side
+            found.append(i * width + j if i < height and j < width else height * width)
+    return found, height * width
+
+
+def local_places(name: str, height: int, width: int) -> list[int]:
+    """The places of LocalMamba's paths by their authors' names."""
+    rows = list(range(height * width))
+    kinds = {"h": rows, "v": [i * width + j for j in range(width) for i in range(height)]}
+    bare = name.removesuffix("_flip")
+    places = kinds[bare] if bare in kinds else windows(height, width, int(bare[1:]))[0]
+    return places[::-1] if name.endswith("_flip") else places
+
+
+def read_places(x: Tensor, places: list[int]) -> Tensor:
+    """Positions of (B, D, L) in an order, zeros at L."""
+    return F.pad(x, (0, 1))[:, :, places]
+
+
+def write_places(y: Tensor, places: list[int], count: int) -> Tensor:
+    """The inverse of `read_places`."""
+    x = y.new_zeros(*y.shape[:2], count + 1)
+    x[:, :, places] = y
+    return x[:, :, :count]
+
+
+def local_scan(names: list[str]) -> Callable[[Tensor, State], Tensor]:
+    """LocalVMamba's scans of a map (B, D, H, W), their gates and their sum."""
+
+    def scan_map(x: Tensor, s: State) -> Tensor:
+        height, width = x.shape[2:]
+        ways = [local_places(name, height, width) for name in names]
+        found = [
+            scan_sequences([read_places(x.flatten(2), places)], _one_of(s, k, len(names)))[0]
+            for k, places in enumerate(ways)
+        ]
+        grids = [write_places(y, places, height * width) for y, places in zip(found, ways, strict=True)]
+        gated = [channel_gate(grid.transpose(1, 2), s, "multi_scan.attn").transpose(1, 2) for grid in grids]
+        return torch.stack(gated).sum(0).unflatten(2, (height, width))
+
+    return scan_map
+
+
+def _one_of(s: State, k: int, count: int) -> dict[str, Tensor]:
+    """The parameters of one of the sequences whose parameters are stacked."""
+    stacked = {name: s[name][k : k + 1] for name in ("x_proj_weight", "dt_projs_weight", "dt_projs_bias")}
+    return {**stacked, **{name: s[name].unflatten(0, (count, -1))[k] for name in ("A_logs", "Ds")}}
+
+
+def local_mixer(x: Tensor, s: State, names: list[str], height: int, width: int) -> Tensor:
+    """LocalVim's layer on tokens (B, H * W, C)."""
+    both = F.linear(x, s["in_proj.weight"]).transpose(1, 2)
+    total = 0
+    for k, name in enumerate(names):
+        places = local_places(name, height, width)
+        u, z = read_places(both, places).chunk(2, 1)
+        grid = write_places(mamba_inner(u, z, s, f"_{k}"), places, height * width)
+        total = total + channel_gate(grid.transpose(1, 2), s, "attn")
+    return F.linear(total, s["out_proj.weight"])

@@ -8,7 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medmamba_monai.networks.layers.plain_mamba import PlainMambaMixer
-from medmamba_monai.networks.nets import EfficientVMamba, MambaND, MicroscopicMamba, PlainMamba
+from medmamba_monai.networks.nets import (
+    EfficientVMamba,
+    LocalVim,
+    LocalVMamba,
+    MambaND,
+    MicroscopicMamba,
+    PlainMamba,
+    Vim,
+)
 from medmamba_monai.weights import convert
 from tests.networks import equations
 from tests.networks.equations import part
@@ -325,3 +333,45 @@ def test_plain_mamba_selects_by_the_token_it_reads(spatial_dims: int) -> None:
         # grids of odd sides are walked the same ways when turned by half a circle
         turned[selection] = (mixer(x.flip(axes)).flip(axes) - mixer(x)).abs().max() / mixer(x).abs().max()
     assert turned["scanned"] < 1e-4 and turned["raster"] > 1e-3
+
+
+LOCAL, LOCAL_ORDER = ["h", "v_flip", "w2", "w2_flip"], "hw+-wh+windows:2+-windows:2"
+
+
+def test_local_vmamba() -> None:
+    block = "layers.0.blocks.0."
+    shapes = frame([8]) | norm(f"{block}norm", 8) | ss2d(f"{block}op.", 8, 16)
+    state = drawn(shapes | gate_shapes(f"{block}op.multi_scan.attn.", 16))
+    net = load(LocalVMamba(2, 3, 3, depths=[1], dims=[8], order=LOCAL_ORDER), state)
+    # a grid of 3 x 4: whole windows along one axis only
+    x = torch.randn(2, 3, 12, 16)
+    tokens, s = embedded(x, state), part(state, block)
+    mixed, gate = equations.ss2d(equations.layer_norm(tokens, s, "norm"), part(s, "op."), equations.local_scan(LOCAL))
+    y = tokens + F.linear(mixed * gate, s["op.out_proj.weight"])
+    torch.testing.assert_close(net(x), classified(y, state), atol=1e-4, rtol=1e-4)
+
+
+def test_local_vim() -> None:
+    mixer = "layers.0.mixer."
+    shapes: Shapes = {"patch_embed.proj.weight": (8, 3, 4, 4), "patch_embed.proj.bias": (8,), "pos_embed": (1, 12, 8)}
+    shapes |= {"rope.freqs_cos": (12, 8), "rope.freqs_sin": (12, 8), "norm_f.weight": (8,), "head.bias": (3,)}
+    shapes |= {"layers.0.norm.weight": (8,), "head.weight": (3, 8)} | gate_shapes(f"{mixer}attn.", 16)
+    shapes |= projections(mixer, 8)
+    for k in range(4):
+        shapes |= mamba_shapes(mixer, 8, suffix=f"_{k}")
+    state = drawn(shapes)
+    given = {"img_size": [12, 16], "patch_size": 4, "dim": 8, "depth": 1, "rotary": False}
+    net, x = load(LocalVim(2, 3, 3, order=LOCAL_ORDER, **given), state), torch.randn(2, 3, 12, 16)
+    y = F.conv2d(x, state["patch_embed.proj.weight"], state["patch_embed.proj.bias"], 4)
+    y = y.flatten(2).transpose(1, 2) + state["pos_embed"]
+    normed = F.rms_norm(y, (8,), state["layers.0.norm.weight"], 1e-5)
+    y = y + equations.local_mixer(normed, part(state, mixer), LOCAL, 3, 4)
+    pooled = F.rms_norm(y, (8,), state["norm_f.weight"], 1e-5).mean(1)
+    expected = F.linear(pooled, state["head.weight"], state["head.bias"])
+    torch.testing.assert_close(net(x), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_local_vim_turns_its_tokens_and_needs_a_pool_of_the_grid() -> None:
+    assert LocalVim(2, 1, 2, img_size=8, patch_size=4, dim=8, depth=1).rotary
+    with pytest.raises(ValueError, match="mixer 'local' reads the grid alone"):
+        Vim(2, 1, 2, img_size=8, patch_size=4, dim=8, depth=1, mixer="local")

@@ -10,7 +10,7 @@ from monai.networks.layers.drop_path import DropPath
 from monai.networks.layers.factories import Conv, Norm
 from torch import Tensor, nn
 
-from medmamba_monai.networks.layers.channel_gate import ChannelGate
+from medmamba_monai.networks.layers.merges import ScanMerge
 from medmamba_monai.networks.layers.precision import saturate
 from medmamba_monai.networks.layers.scan_mixer import ScanMixer
 
@@ -42,15 +42,17 @@ class EfficientVSSBlock(nn.Module):
         self.conv1 = conv(channels, channels, 3, padding=1, groups=channels)
         self.norm1 = Norm[Norm.BATCH, spatial_dims](channels)
         self.conv2 = conv(channels, channels, 1)
-        self.gate = ChannelGate(channels)
+        self.gate = ScanMerge("attention", channels, 1)
         self.drop_path: nn.Module = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
         near = F.gelu(self.norm1(saturate(self.conv1(normed.movedim(-1, 1)))))
         near = saturate(self.conv2(near)).movedim(1, -1)
-        both = saturate(self.gate(self.mixer(normed)) + self.gate(near))
-        return saturate(x + self.drop_path(both))
+        return saturate(x + self.drop_path(self._gated(self.mixer(normed)) + self._gated(near)))
+
+    def _gated(self, x: Tensor) -> Tensor:
+        return saturate(self.gate(x.movedim(-1, 1).unsqueeze(1)).movedim(1, -1))
 
 
 class InvertedResidual(nn.Module):

@@ -131,19 +131,24 @@ def vss_stage(
 ) -> nn.Sequential:
     """Several blocks, one for each rate of drop path: "vss", "replace" (without residual) or "ss_conv_ssm".
 
-    They are the layers ``first_layer``, ``first_layer + 1``, ... for scan orders that give each layer another path.
+    They are the layers ``first_layer``, ``first_layer + 1``, ... for scan orders that give each layer another path;
+    of a list of orders the layers take one each in turn.
 
     Example:
-        >>> len(vss_stage(2, 8, [0.0, 0.1]))
-        2
+        >>> [block.mixer.order.name for block in vss_stage(2, 8, [0.0, 0.1, 0.0], order=["hw", "wh"])]
+        ['hw', 'wh', 'hw']
     """
     check_choice("block", block, ("vss", "replace", "ss_conv_ssm"))
     if block != "ss_conv_ssm":
         arguments["residual"] = block == "vss"
     build: Callable[..., nn.Module] = SSConvSSM if block == "ss_conv_ssm" else VSSBlock
-    layers = enumerate(drop_paths, first_layer)
+    orders = arguments.pop("order", "cross")
+    orders = [orders] if isinstance(orders, str) else list(orders)
     return nn.Sequential(
-        *(build(spatial_dims, channels, drop_path=rate, layer=layer, **arguments) for layer, rate in layers)
+        *(
+            build(spatial_dims, channels, drop_path=rate, order=orders[layer % len(orders)], layer=layer, **arguments)
+            for layer, rate in enumerate(drop_paths, first_layer)
+        )
     )
 
 

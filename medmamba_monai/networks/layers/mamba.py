@@ -107,7 +107,10 @@ class Mamba(nn.Module):
 
     def mix_inner(self, x: Tensor) -> Tensor:
         """The layer without its output projection: (B, d_model, L) to (B, d_inner, L)."""
-        u, z = project(self.in_proj, x).chunk(2, 1)
+        return self.scan_parts(*project(self.in_proj, x).chunk(2, 1))
+
+    def scan_parts(self, u: Tensor, z: Tensor) -> Tensor:
+        """The layer between its outer projections: u and z (B, d_inner, L) to (B, d_inner, L)."""
         u = causal_conv1d(u, self.conv1d.weight.squeeze(1), self.conv1d.bias, "silu")
         dt, B, C = torch.split(self.x_proj.weight @ u, [self.dt_rank, self.d_state, self.d_state], 1)
         y = selective_scan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from medmamba_monai.networks.nets.composed_unet import ComposedUNet
 from medmamba_monai.networks.nets.efficient_vmamba import EfficientVMamba
 from medmamba_monai.networks.nets.h_vmunet import HVMUNet
+from medmamba_monai.networks.nets.hc_mamba import HCMamba
 from medmamba_monai.networks.nets.hmt_unet import HMTUNet
 from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.lkm_unet import LKMUNet
@@ -15,7 +16,9 @@ from medmamba_monai.networks.nets.mambamil import S4MIL, MambaMIL, MamMIL
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
+from medmamba_monai.networks.nets.mucm_net import MUCMNet
 from medmamba_monai.networks.nets.nnmamba import NnMamba, NnMambaClassifier
+from medmamba_monai.networks.nets.p_mamba import PMamba
 from medmamba_monai.networks.nets.plain_mamba import PlainMamba
 from medmamba_monai.networks.nets.segmamba import SegMamba
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
@@ -31,6 +34,7 @@ from medmamba_monai.networks.nets.vmamba import VMamba
 __all__ = [
     "ComposedUNet",
     "EfficientVMamba",
+    "HCMamba",
     "HMTUNet",
     "HVMUNet",
     "LightMUNet",
@@ -49,6 +53,8 @@ __all__ = [
     "PlainMamba",
     "S4MIL",
     "SegMamba",
+    "MUCMNet",
+    "PMamba",
     "SwinUMamba",
     "SwinUMambaD",
     "UMamba",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
 from medmamba_monai.networks.blocks.positions import resize_positions, rotate
+from medmamba_monai.networks.layers.local_mamba import LocalMamba
 from medmamba_monai.networks.layers.mamba import Mamba
 from medmamba_monai.networks.layers.precision import in_float32, is_tracing, saturate, without_autocast
 from medmamba_monai.networks.layers.vim import VimMamba
@@ -39,7 +40,8 @@ class Vim(PublishedNetwork):
         dim: channels of a token.
         depth: number of layers.
         mixer: "two_way" for the paper's layer (the authors' "v2"), "two_way_shared" for one whose directions share
-            their parameters ("v1"), "paired" for plain Mamba layers of which every second reads backwards.
+            their parameters ("v1"), "paired" for plain Mamba layers of which every second reads backwards, "local" for
+            LocalMamba's layer (arXiv 2403.09338) along the paths of ``order``; it goes with pools without class token.
         pool: what is classified: "middle" (a class token in the middle of the sequence), "mean" or "last" (of the
             patch tokens), or "max" (the largest logit of all patch tokens).
         positions: add learned positions, interpolated where the grid is another.
@@ -49,6 +51,8 @@ class Vim(PublishedNetwork):
         d_conv: taps of the causal convolutions.
         expand: inner width of the mixers over the channels.
         drop_path_rate: chance to drop the last layer's branch; it grows linearly from 0 over the layers.
+        order: name of the scan order of "local", see `medmamba_monai.ops.scan_order`, or a list that layers take in
+            turn.
         features_only: return the map of patch tokens; there is no head then.
 
     Shape:
@@ -105,11 +109,12 @@ class Vim(PublishedNetwork):
         d_conv: int = 4,
         expand: float = 2,
         drop_path_rate: float = 0.0,
+        order: str | Sequence[str] = "local:2",
         features_only: bool = False,
     ) -> None:
         super().__init__()
         check_choice("spatial_dims", spatial_dims, (2, 3))
-        check_choice("mixer", mixer, ("two_way", "two_way_shared", "paired"))
+        check_choice("mixer", mixer, ("two_way", "two_way_shared", "paired", "local"))
         check_choice("pool", pool, ("middle", "mean", "last", "max"))
         check_choice("norm", norm, ("rms", "layer"))
         stride = patch_size if stride is None else stride
@@ -120,6 +125,8 @@ class Vim(PublishedNetwork):
             raise ValueError(
                 f"rotary needs dim divisible by {2 * spatial_dims}, not {dim}, and a pool without class token"
             )
+        if mixer == "local" and pool == "middle":
+            raise ValueError(f"pool is {pool!r}: mixer 'local' reads the grid alone; use 'mean', 'last' or 'max'")
         if mixer == "paired" and depth % 2:
             raise ValueError(f"depth is {depth}: paired layers need an even number")
         self.spatial_dims, self.in_channels, self.features_only = spatial_dims, in_channels, features_only
@@ -132,7 +139,13 @@ class Vim(PublishedNetwork):
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, dim)) if positions else None
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if pool == "middle" else None
         mamba = {"d_state": d_state, "d_conv": d_conv, "expand": expand}
-        self.mixers = nn.ModuleList(_mixer(mixer, dim, **mamba) for _ in range(depth))
+        orders = [order] if isinstance(order, str) else list(order)
+        self.mixers = nn.ModuleList(
+            LocalMamba(dim, spatial_dims, orders[i % len(orders)], **mamba)
+            if mixer == "local"
+            else _mixer(mixer, dim, **mamba)
+            for i in range(depth)
+        )
         self.norms = nn.ModuleList(_norm(norm, dim) for _ in range(depth))
         # the authors' rates are one place late: the first two branches are never dropped
         rates = [0.0, *torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()]
@@ -149,7 +162,7 @@ class Vim(PublishedNetwork):
         if isinstance(self.head, nn.Linear):
             nn.init.zeros_(self.head.bias)
         for mixer in self.mixers:
-            assert isinstance(mixer, Mamba)
+            assert isinstance(mixer, (Mamba, LocalMamba))
             with torch.no_grad():
                 mixer.out_proj.weight.div_(depth**0.5)
 
@@ -202,18 +215,19 @@ class Vim(PublishedNetwork):
             if self.rotary:
                 x = rotate(x, grid, self.grid)
                 residual = None if residual is None else rotate(residual, grid, self.grid)
-            found = [self._layer(i, x, residual)]
+            found = [self._layer(i, x, residual, grid)]
             if self.paired:
-                turned = self._layer(i + 1, x.flip(1), None if residual is None else residual.flip(1))
+                turned = self._layer(i + 1, x.flip(1), None if residual is None else residual.flip(1), grid)
                 found.append((turned[0].flip(1), turned[1].flip(1)))
             x = saturate(torch.stack([y for y, _ in found]).sum(0) if self.paired else found[0][0])
             residual = torch.stack([r for _, r in found]).sum(0) if self.paired else found[0][1]
         last: Tensor = self.norm(residual + self.drop_paths[-1](x))
         return last
 
-    def _layer(self, i: int, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _layer(self, i: int, x: Tensor, residual: Tensor | None, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
         residual = x if residual is None else residual + self.drop_paths[i](x)
-        return self.mixers[i](self.norms[i](residual)), residual
+        normed, mixer = self.norms[i](residual), self.mixers[i]
+        return mixer(normed, grid) if isinstance(mixer, LocalMamba) else mixer(normed), residual
 
     def _classify(self, y: Tensor) -> Tensor:
         if self.pool == "middle":

@@ -29,7 +29,8 @@ class VMUNet(PublishedNetwork):
         depths_decoder: blocks of each decoder stage, from the lowest resolution up.
         dims: channels of each stage, each twice the one before, at least two.
         patch_size: side of a patch.
-        order: name of the scan order, see `medmamba_monai.ops.scan_order`.
+        order: name of the scan order, see `medmamba_monai.ops.scan_order`, or a list that blocks take in turn, those
+            of the decoder after those of the encoder.
         d_state: numbers in the state of each channel.
         drop_path_rate: chance to drop a mixer next to the bottleneck; it falls linearly to 0 towards both ends.
 
@@ -80,7 +81,7 @@ class VMUNet(PublishedNetwork):
         depths_decoder: Sequence[int] = (2, 2, 2, 1),
         dims: Sequence[int] = (96, 192, 384, 768),
         patch_size: int = 4,
-        order: str = "cross",
+        order: str | Sequence[str] = "cross",
         d_state: int = 16,
         drop_path_rate: float = 0.2,
     ) -> None:
@@ -93,8 +94,10 @@ class VMUNet(PublishedNetwork):
             spatial_dims, in_channels, depths, dims, patch_size, drop_path_rate=drop_path_rate, **block
         )
         rates = [[drop_path_rate - rate for rate in stage] for stage in drop_paths(drop_path_rate, depths_decoder)]
+        firsts = [sum(depths) + sum(depths_decoder[:stage]) for stage in range(len(dims))]
         bottom, *stages = (
-            vss_stage(spatial_dims, width, rate, **block) for width, rate in zip(reversed(dims), rates, strict=True)
+            vss_stage(spatial_dims, width, rate, first_layer=first, **block)
+            for width, rate, first in zip(reversed(dims), rates, firsts, strict=True)
         )
         self.bottom = bottom
         self.decoder = ExpandDecoder(spatial_dims, dims, stages, "add")
