@@ -155,6 +155,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mambamil": ("MambaMIL", {"dim": 8, "depth": 1, "rate": 3, "attention": 4}),
     "s4mil": ("S4MIL", {"dim": 8, "d_state": 4}),
     "mammil": ("MamMIL", {"dim": 8, "d_state": 4, "attention": 4}),
+    "mambamorph_2d": ("MambaMorph", {"spatial_dims": 2, "dim": 8, "levels": 2, "head_channels": 4, "steps": 2}),
+    "mambamorph_3d": (
+        "MambaMorph",
+        {"spatial_dims": 3, "features": True, "dim": 8, "levels": 2, "head_channels": 4, "steps": 2},
+    ),
+    "vmambamorph_3d": (
+        "VMambaMorph",
+        {"spatial_dims": 3, "dim": 8, "depths": [1, 1], "head_channels": 4, "steps": 2, "rounds": 2},
+    ),
     "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
     "nnmamba_released_2d": ("NnMamba", {"spatial_dims": 2, "channels": 4, "blocks": 2, "head": "released"}),
     "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
@@ -243,7 +252,7 @@ CLASSIFIERS = {
 # why a TorchScript trace holds for the traced size only
 TRACES_OF_ONE_SIZE = {"mammil": "Mamba-2's chunks are counted when it is traced"}
 # networks that take something other than one image
-KINDS = {"MambaMIL": "bag", "S4MIL": "bag", "MamMIL": "graph"}
+KINDS = {"MambaMIL": "bag", "S4MIL": "bag", "MamMIL": "graph", "MambaMorph": "pair", "VMambaMorph": "pair"}
 # for networks that halve an image so often that one voxel would be left, which no scan mixes
 SIZES = {"nnmamba_3d": (17, 10, 18)}
 ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
@@ -252,6 +261,8 @@ ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
 def arguments(case: str) -> dict[str, Any]:
     """All constructor arguments of a case."""
     name, given = CASES[case]
+    if KINDS.get(name) == "pair":
+        return {"in_channels": 2, **given}
     return {"in_channels": 2, "num_classes" if name in CLASSIFIERS else "out_channels": 3, **given}
 
 

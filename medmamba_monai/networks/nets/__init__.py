@@ -13,6 +13,7 @@ from medmamba_monai.networks.nets.local_mamba import LocalVim, LocalVMamba
 from medmamba_monai.networks.nets.mamba_nd import MambaND
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.mambamil import S4MIL, MambaMIL, MamMIL
+from medmamba_monai.networks.nets.mambamorph import MambaMorph, VMambaMorph
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
@@ -43,6 +44,7 @@ __all__ = [
     "LocalVim",
     "MambaND",
     "MambaMIL",
+    "MambaMorph",
     "MambaUNet",
     "MamMIL",
     "MSVMUNet",
@@ -63,6 +65,7 @@ __all__ = [
     "Vim",
     "Vivim",
     "VMamba",
+    "VMambaMorph",
     "VMUNet",
     "VMUNetV2",
 ]

@@ -31,7 +31,7 @@ class ViMUNet(PublishedNetwork):
         dim: channels of a token.
         depth: number of layers.
         channels: channels of the decoder at the image's resolution.
-        upsample: "transposed" for transposed convolutions in the decoder, "linear" for the linear interpolation of later
+        upsample: "transposed" for transposed convolutions in the decoder, "linear" for the interpolation of later
             versions of the authors' code.
         design: "sound", or "released" for what the authors' checkpoints need: the first token is dropped instead of
             the class token in the middle, which shifts the first half of the image by one patch.
