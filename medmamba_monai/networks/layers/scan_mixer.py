@@ -150,7 +150,7 @@ class ScanMixer(nn.Module):
     def _weights(self, first: int, directions: int, paths: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Of each direction and path: the map to dt, B and C, dt's widening and its bias, A and D."""
         inner = self.d_inner // self.order.groups
-        weights = (
+        weights: tuple[Tensor, ...] = (
             self.x_proj_weight,
             self.dt_projs_weight,
             self.dt_projs_bias.float(),

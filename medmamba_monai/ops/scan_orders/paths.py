@@ -15,8 +15,7 @@ from medmamba_monai.ops.scan_orders.curves import CURVES, morph_blocks
 from medmamba_monai.ops.scan_orders.hilbert import hilbert, hilbert_inverted
 
 CURVE_FUNCTIONS: dict[str, Callable[..., Tensor]] = {**CURVES, "hilbert": hilbert, "hilbert_released": hilbert_inverted}
-_PADDED = ("windows", "lattice", "atrous", "interleaved")
-_CACHED = 256
+CACHED = 256
 
 
 class Path:
@@ -117,25 +116,25 @@ class TablePath(Path):
     def table(self, size: Sequence[int], device: torch.device) -> Table:
         """The steps over a grid of this size; kept for the next call."""
         key = (self, tuple(int(n) for n in size), device)
-        if key not in _tables:
+        if key not in TABLES:
             table = self._build(key[1], device)
             # While a graph is recorded tensors stand for values that are not known yet.
             if type(table.order) is not Tensor:
                 return table
-            if len(_tables) >= _CACHED:
-                _tables.pop(next(iter(_tables)))
-            _tables[key] = table
-        return _tables[key]
+            if len(TABLES) >= CACHED:
+                TABLES.pop(next(iter(TABLES)))
+            TABLES[key] = table
+        return TABLES[key]
 
     def length(self, size: Sequence[int]) -> int:
-        return self.table(size, torch.device("cpu")).order.shape[0]
+        return self.table(size, torch.device("cpu")).order.numel()
 
     def segments(self, size: Sequence[int]) -> int:
         if self.slices:
             return size[0]
         if not self.restarts:
             return 1
-        block = int(self.arguments[0]) ** len(size)
+        block: int = int(self.arguments[0]) ** len(size)
         return block if self.curve == "lattice" else self.length(size) // block
 
     def is_whole(self, size: Sequence[int]) -> bool:
@@ -171,11 +170,12 @@ class TablePath(Path):
         order = (order.flip(0) if self.backward else order).to(device)
         steps = torch.arange(order.numel(), device=device)
         inverse = torch.full((count + 1,), order.numel(), device=device).scatter(0, order, steps)[:count]
-        padded = self.curve in _PADDED and bool((order == count).any())
+        # told from sizes alone: while a graph is recorded the values are not known
+        padded = order.numel() > count or (not self.covers_all and any(n % int(self.arguments[0]) for n in size))
         return Table(order, inverse, padded, not self.covers_all)
 
 
-_tables: dict[tuple[TablePath, tuple[int, ...], torch.device], Table] = {}
+TABLES: dict[tuple[TablePath, tuple[int, ...], torch.device], Table] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,8 +252,10 @@ class PooledPath(Path):
 
     def read(self, x: Tensor) -> Tensor:
         pool = F.avg_pool2d if x.dim() == 4 else F.avg_pool3d
+        missing = [amount for n in reversed(x.shape[2:]) for amount in (0, -n % self.side)]
         # blocks at the border count the positions inside the grid only
-        return self.path.read(pool(x, self.side, ceil_mode=True, count_include_pad=False))
+        inside = pool(F.pad(torch.ones_like(x[:1, :1]), missing), self.side)
+        return self.path.read(pool(F.pad(x, missing), self.side) / inside)
 
     def write(self, y: Tensor, size: Sequence[int]) -> Tensor:
         grid = self.path.write(y, self._blocks(size))
