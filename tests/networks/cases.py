@@ -242,15 +242,22 @@ CLASSIFIERS = {
     "MamMIL",
     "S4MIL",
     "EfficientVMamba",
+    "LocalVMamba",
+    "LocalVim",
     "MambaND",
     "MedMamba",
     "MicroscopicMamba",
     "NnMambaClassifier",
+    "PlainMamba",
     "Vim",
     "VMamba",
 }
 # why a TorchScript trace holds for the traced size only
-TRACES_OF_ONE_SIZE = {"mammil": "Mamba-2's chunks are counted when it is traced"}
+_TABLES = "positions of curves, windows and lattices are computed when it is traced"
+TRACES_OF_ONE_SIZE = {
+    "mammil": "Mamba-2's chunks are counted when it is traced",
+    **dict.fromkeys(("efficient_vmamba_2d", "local_vmamba_2d", "local_vim_2d", "plain_mamba_2d"), _TABLES),
+}
 # networks that take something other than one image
 KINDS = {"MambaMIL": "bag", "S4MIL": "bag", "MamMIL": "graph", "MambaMorph": "pair", "VMambaMorph": "pair"}
 # for networks that halve an image so often that one voxel would be left, which no scan mixes
