@@ -111,7 +111,7 @@ def _renamer(network: nn.Module) -> Callable[[str], str]:
     if isinstance(network, MedMamba):
         return _rename_medmamba
     for rules in (vss_rules, vim_rules, backbone_rules, hybrid_rules, volume_rules):
-        rename = rules.renamer(network)
+        rename: Callable[[str], str] | None = rules.renamer(network)
         if rename is not None:
             return rename
     return lambda key: key

@@ -146,7 +146,8 @@ class DiffusionStage(nn.Module):
             mode = "bilinear" if diffused.dim() == 4 else "trilinear"
             diffused = F.interpolate(diffused, size=size, mode=mode, align_corners=True)
         local = weight * self.local(diffused).flatten(2).transpose(1, 2)
-        return self._mix(tokens, local, weight, size).transpose(1, 2).unflatten(2, size)
+        found: Tensor = self._mix(tokens, local, weight, size).transpose(1, 2).unflatten(2, size)
+        return found
 
     def _mix(self, y: Tensor, local: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
         """The layers: each norms the running sum, mixes it, and adds the weighted mean of itself and the diffusion."""

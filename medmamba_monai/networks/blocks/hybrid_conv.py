@@ -71,4 +71,4 @@ class HCSSM(SSConvSSM):
 
     def __init__(self, spatial_dims: int, channels: int, dilation: int, **arguments: Any) -> None:
         super().__init__(spatial_dims, channels, **arguments)
-        self.conv_branch: nn.Module = HybridConvBranch(spatial_dims, channels // 2, dilation)
+        self.conv_branch = HybridConvBranch(spatial_dims, channels // 2, dilation)

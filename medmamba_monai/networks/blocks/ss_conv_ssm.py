@@ -81,7 +81,7 @@ class SSConvSSM(nn.Module):
         super().__init__()
         if channels % 2:
             raise ValueError(f"channels is {channels}: the block splits them in two halves; use an even number")
-        self.conv_branch = ConvBranch(spatial_dims, channels // 2)
+        self.conv_branch: nn.Module = ConvBranch(spatial_dims, channels // 2)
         self.norm = nn.LayerNorm(channels // 2)
         self.mixer = ScanMixer(channels // 2, spatial_dims, order, d_state, layer=layer)
         self.drop_path: nn.Module = DropPath(drop_path) if drop_path > 0 else nn.Identity()

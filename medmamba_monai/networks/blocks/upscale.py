@@ -137,7 +137,7 @@ class UpscaleDecoder(nn.Module):
         self.blocks = nn.ModuleList(DoubleConv(spatial_dims, a, b) for a, b in (*pairs, (2 * channels, channels)))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.base(x)
+        y: Tensor = self.base(x)
         for enlarge, up, block in zip(self.maps, self.ups, self.blocks, strict=True):
             x = enlarge(x)
             y = up(y)

@@ -15,7 +15,7 @@ from medmamba_monai.networks.blocks.ucm import UCMBlock
 from medmamba_monai.networks.blocks.ultralight import check_light_arguments, init_light
 from medmamba_monai.networks.layers.mamba import Mamba
 from medmamba_monai.networks.layers.precision import in_float32, saturate
-from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
 
 
 class MUCMNet(PublishedNetwork):
@@ -69,7 +69,7 @@ class MUCMNet(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "MUCM-Net: A Mamba Powered UCM-Net for Skin Lesion Segmentation (arXiv 2405.15925)",
         "https://github.com/chunyuyuan/MUCM-Net, not read",
-        "not known",
+        UNRECORDED,
         "parameter counts of 1 and 8 parts, which with the unused norms are those printed in the paper",
     )
 

@@ -14,7 +14,7 @@ from medmamba_monai.networks.blocks.decoders import ExpandDecoder, ExpandHead, U
 from medmamba_monai.networks.blocks.u_mamba import InstanceNorm, init_he
 from medmamba_monai.networks.blocks.vss import VSSEncoder, drop_paths, vss_stage
 from medmamba_monai.networks.layers.precision import Saturate, in_float32, saturate
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
 
 _PAPER = "Swin-UMamba: Mamba-based UNet with ImageNet-based pretraining (arXiv 2402.03302)"
 _CODE = "https://github.com/JiarunLiu/Swin-UMamba @ 2c1f72e"
@@ -63,7 +63,7 @@ class SwinUMamba(PublishedNetwork):
             "three_channels": Variant({"in_channels": 3, "out_channels": 14}, 59_895_032),
         }
     )
-    source: ClassVar[Source] = Source(_PAPER, _CODE, UNRECORDED, _VERIFIED)
+    source: ClassVar[Source] = Source(_PAPER, _CODE, "Apache-2.0", _VERIFIED)
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class SwinUMambaD(PublishedNetwork):
             "three_channels": Variant({"in_channels": 3, "out_channels": 14}, 27_500_792),
         }
     )
-    source: ClassVar[Source] = Source(_PAPER, _CODE, UNRECORDED, _VERIFIED)
+    source: ClassVar[Source] = Source(_PAPER, _CODE, "Apache-2.0", _VERIFIED)
 
     def __init__(
         self,

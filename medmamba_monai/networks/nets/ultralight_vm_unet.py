@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medmamba_monai.networks.blocks.bridge import ParallelMamba
 from medmamba_monai.networks.blocks.ultralight import LightUNet, check_light_arguments, init_light
 from medmamba_monai.networks.layers.mamba import Mamba
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
 
 
 class UltraLightVMUNet(PublishedNetwork):
@@ -55,7 +55,7 @@ class UltraLightVMUNet(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "UltraLight VM-UNet: Parallel Vision Mamba Significantly Reduces Parameters (arXiv 2403.20035)",
         "https://github.com/wurenkai/UltraLight-VM-UNet @ d7648e4",
-        UNRECORDED,
+        "MIT",
         "outputs and gradients with and without the bridge, at the full size; parameter count",
     )
 

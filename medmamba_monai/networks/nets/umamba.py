@@ -27,7 +27,7 @@ from medmamba_monai.networks.blocks.u_mamba import (
 )
 from medmamba_monai.networks.layers.precision import Saturate, in_float32, saturate
 from medmamba_monai.networks.nets.umamba_variants import VARIANTS
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source
+from medmamba_monai.networks.nets.variant import PublishedNetwork, Source
 
 
 class UMamba(PublishedNetwork):
@@ -85,7 +85,7 @@ class UMamba(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "U-Mamba: Enhancing Long-range Dependency for Biomedical Image Segmentation (arXiv 2401.04722)",
         "https://github.com/bowang-lab/U-Mamba @ 28459e3",
-        UNRECORDED,
+        "Apache-2.0",
         "outputs and gradients of both forms in 2D and 3D; parameter counts of the published plans",
     )
 
