@@ -63,6 +63,8 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
         raise InputError(f"{path} is empty (0 bytes): copy or export the image again")
     try:
         return np.asarray(LoadImage(image_only=True)(str(path)))
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into memory ({error}): crop or resample it") from error
     except Exception as error:  # readers raise anything from EOFError to ImageFileError
         reason = (str(error).strip().splitlines() or ["no reason given"])[0][:120]
         raise InputError(
@@ -74,7 +76,7 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
 def check_image(
     path: str | os.PathLike[str], spatial_dims: int, channels: Sequence[int] = (1,), min_size: int = 8
 ) -> None:
-    """Check one image file: readable, right number of axes and channels, large enough, numbers finite.
+    """Check one image file: sound header, readable, right number of axes and channels, large enough, numbers finite.
 
     Args:
         path: image file, or a folder that holds one DICOM series.
@@ -85,6 +87,9 @@ def check_image(
     Raises:
         InputError: with one sentence that names the file, the value, the rule and the fix.
     """
+    from medmamba_monai.collection.headers import check_header
+
+    check_header(path, spatial_dims)
     array = read_array(path)
     shape, spatial = array.shape, array.shape[:spatial_dims]
     extra = [n for n in shape[spatial_dims:] if n != 1]

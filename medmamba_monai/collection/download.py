@@ -16,7 +16,7 @@ from medmamba_monai.collection.package import SUMS, digest
 from medmamba_monai.collection.transfer import fetch, read_text
 from medmamba_monai.collection.unpack import unpack
 
-__all__ = ["Release", "download", "main", "releases"]
+__all__ = ["Release", "changed_files", "download", "main", "releases"]
 
 RECEIPT = ".release.json"
 LINE = re.compile(r"([0-9a-fA-F]{64})[ *]+((\w+)_v(\d\.\d\.\d)\.zip)")
@@ -194,10 +194,22 @@ def _same(target: Path, release: Release) -> bool:
     if not receipt.is_file():
         return False
     found = json.loads(receipt.read_text(encoding="utf-8"))
-    unchanged = all(
-        (target / name).is_file() and digest(target / name, "sha256") == value for name, value in found["files"].items()
-    )
-    return bool(unchanged and found["sha256"] == release.sha256.lower())
+    return bool(found["sha256"] == release.sha256.lower() and not changed_files(target))
+
+
+def changed_files(root: Path) -> list[str]:
+    """Names the files of an installed bundle that are missing or not as published; none without a receipt.
+
+    Args:
+        root: the bundle's folder.
+    """
+    receipt = root / RECEIPT
+    if not receipt.is_file():
+        return []
+    files: dict[str, str] = json.loads(receipt.read_text(encoding="utf-8"))["files"]
+    return [
+        name for name, value in files.items() if not (root / name).is_file() or digest(root / name, "sha256") != value
+    ]
 
 
 def _version(target: Path) -> str:
