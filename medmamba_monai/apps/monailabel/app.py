@@ -1,0 +1,59 @@
+"""The app: one task for every bundle, active learning by chance or by order."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+
+from medmamba_monai.apps.monailabel.bundles import served_bundles
+from medmamba_monai.apps.monailabel.infer import BundleInfer
+from medmamba_monai.apps.monailabel.train import BundleTrain
+
+__all__ = ["BundleApp"]
+
+log = logging.getLogger(__name__)
+
+
+class BundleApp(MONAILabelApp):
+    """Serves the bundles in ``<app>/model``, which it copies from the collection when it starts.
+
+    Args:
+        app_dir: folder of the app.
+        studies: folder of the images, or address of a DICOMweb server.
+        conf: ``bundles``: folder of the bundles; ``models``: names of those to serve, with commas between.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.bundles = served_bundles(
+            Path(app_dir) / "model", conf.get("bundles", ""), [n for n in conf.get("models", "").split(",") if n]
+        )
+        names = ", ".join(bundle.name for bundle in self.bundles)
+        log.info("bundles: %s", names)
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name="medmamba_monai",
+            description=f"Mamba networks for medical images: {names}. Research only.",
+            version="2.0",
+        )
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """Returns a task for each bundle."""
+        return {bundle.name: BundleInfer(bundle, self.conf) for bundle in self.bundles}
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """Returns a task for each bundle that segments: the labels of the server are label maps."""
+        segmenting = [bundle for bundle in self.bundles if bundle.name.endswith("segmentation")]
+        return {bundle.name: BundleTrain(str(bundle.root), self.conf) for bundle in segmenting}
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """Returns how the next image to label is chosen."""
+        return {"random": Random(), "first": First()}
