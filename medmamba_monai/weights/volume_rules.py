@@ -9,7 +9,19 @@ from torch import nn
 
 from medmamba_monai.networks.blocks.nn_mamba import SiameseMambaBlock
 from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
-from medmamba_monai.networks.nets import S4MIL, MambaMIL, MamMIL, NnMamba, NnMambaClassifier, SegMamba, Vivim
+from medmamba_monai.networks.nets import (
+    S4MIL,
+    MambaIR,
+    MambaIRUNet,
+    MambaMIL,
+    MambaMorph,
+    MamMIL,
+    NnMamba,
+    NnMambaClassifier,
+    SegMamba,
+    Vivim,
+    VMambaMorph,
+)
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 _NNMAMBA: Rules = (
@@ -41,6 +53,27 @@ _BAG: Rules = (
     (r"^attention\.", "pool.score."),
     (r"^classifier\.", "head."),
 )
+_MORPH: Rules = (
+    (r"^feature_extractor\.(encoder|decoder)\.(\d)\.0\.main\.", r"features.\1.\2."),
+    (r"^feature_extractor\.remaining\.(\d)\.main\.", r"features.last.\1."),
+    (r"^read_out_head\.(\d)\.main\.", r"read_out.\1."),
+    (r"^transformer\.patch_embed\.", "encoder.patch_embed."),
+    (r"^transformer\.layers\.(\d)\.downsample\.", r"encoder.merges.\1."),
+    (r"^transformer\.norm(\d)\.", r"encoder.norms.\1."),
+    (r"^up(\d)\.conv(\d)\.0\.", lambda found: f"decoder.ups.{int(found[1]) - 1}.{int(found[2]) - 1}.0."),
+    (r"^c1\.0\.", "decoder.skip_half.0."),
+    (r"^c2\.0\.", "decoder.skip_full.0."),
+    (r"^reg_head\.0\.", "head."),
+)
+_RESTORE: Rules = (
+    (r"\.ln_([12])\.", r".norm\1."),
+    (r"\.self_attention\.", ".mixer."),
+    (r"\.mixer\.conv2d\.", ".mixer.conv."),
+    (r"\.skip_scale$", ".scale1"),
+    (r"\.skip_scale2$", ".scale2"),
+    (r"\.conv_blk\.cab\.\d\.attention\.1\.", ".conv.fc1."),
+    (r"\.conv_blk\.cab\.\d\.attention\.3\.", ".conv.fc2."),
+)
 _DIRECTED: Rules = (
     (r"\b(conv1d|dt_bias|A_log|D)_list\.(\d)\b", r"directions.\2.\1"),
     # the authors' layer with one order and two directions
@@ -51,6 +84,35 @@ _DIRECTED: Rules = (
 )
 _RULES: dict[type[nn.Module], Rules] = {
     SiameseMambaBlock: ((r"^nin\.", "conv1."), (r"^nin2\.", "conv2."), (r"^norm\.", "norm1.")),
+    MambaIR: (
+        (r"^layers\.(\d+)\.residual_group\.blocks\.", r"groups.\1."),
+        (r"^layers\.(\d+)\.conv\.", r"convs.\1."),
+        *_RESTORE,
+        (r"^patch_embed\.norm\.", "norm_first."),
+        (r"^conv_after_body\.", "conv_body."),
+    ),
+    MambaIRUNet: (
+        *_RESTORE,
+        (r"\.conv_blk\.cab\.0\.", ".conv.first.0."),
+        (r"\.conv_blk\.cab\.2\.", ".conv.second.0."),
+        (r"^patch_embed\.proj\.", "patch_embed."),
+        (r"^encoder_level(\d)\.", lambda found: f"encoder.{int(found[1]) - 1}."),
+        (r"^latent\.", "encoder.3."),
+        (r"^down(\d)_\d\.body\.0\.", lambda found: f"downs.{int(found[1]) - 1}.conv."),
+        (r"^up\d_(\d)\.body\.0\.", lambda found: f"ups.{3 - int(found[1])}.conv."),
+        (r"^reduce_chan_level(\d)\.", lambda found: f"fuses.{3 - int(found[1])}."),
+        (r"^decoder_level(\d)\.", lambda found: f"decoder.{3 - int(found[1])}."),
+        (r"^output\.", "head."),
+    ),
+    MambaMorph: (*_MORPH, (r"^transformer\.layers\.(\d)\.(norm|mamba)\.", r"encoder.mixers.\1.block.\2.")),
+    VMambaMorph: (
+        *_MORPH,
+        (r"^transformer\.layers\.(\d)\.norm\.", r"encoder.mixers.\1.norm."),
+        (r"^transformer\.layers\.(\d)\.mamba\.", r"encoder.mixers.\1.blocks."),
+        (r"\.ln_1\.", ".norm."),
+        (r"\.self_attention\.", ".mixer."),
+        (r"\.mixer\.conv3d\.", ".mixer.conv."),
+    ),
     MambaMIL: _BAG,
     S4MIL: _BAG,
     MamMIL: (
@@ -100,8 +162,12 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^out\.conv\.conv\.", "head."),
     ),
 }
+# coordinates of the voxels of one size
+_GRIDS = r"(spatial_trans|integrate\.transformer)\.grid$"
 # Tensors that the authors' code holds without ever using them: none of ours correspond to them.
 _UNUSED: dict[type[nn.Module], str] = {
+    MambaMorph: _GRIDS,
+    VMambaMorph: _GRIDS,
     Vivim: r"encoder\.downsample_layers\.layer_norm\.|decoder\.classifier\.",
 }
 
@@ -111,6 +177,11 @@ def is_unused(network: nn.Module, key: str) -> bool:
     if isinstance(network, MamMIL):
         # the authors' code never runs its last layer
         return key.startswith(f"layers.{len(network.mixers)}.")
+    if isinstance(network, VMambaMorph) and network.released:
+        block = re.match(r"transformer\.layers\.(\d)\.mamba\.(\d+)\.", key)
+        if block and int(block[2]) < network.depths[int(block[1])] - 1:
+            # every block gets the same input, and only the last one's result is kept
+            return True
     pattern = _UNUSED.get(type(network))
     return pattern is not None and re.match(pattern, key) is not None
 
@@ -118,4 +189,29 @@ def is_unused(network: nn.Module, key: str) -> bool:
 def renamer(network: nn.Module) -> Callable[[str], str] | None:
     """The function that renames the authors' keys for a network of these families, None for other networks."""
     rules = _RULES.get(type(network))
-    return None if rules is None else lambda key: apply(rules, key)
+    if rules is None:
+        return None
+    if isinstance(network, VMambaMorph) and network.released:
+        rules = (*rules, (r"\.blocks\.\d+\.", ".blocks.0."))
+    if isinstance(network, MambaIR):
+        rules = (*rules, *_restoration_rules(network))
+    return lambda key: apply(rules, key)
+
+
+def _restoration_rules(network: MambaIR) -> Rules:
+    """MambaIR's names that depend on its kind of blocks and its upsampler."""
+    light = any(".conv.first.1." in key for key in network.state_dict())
+    numbers = (
+        {"0": "first.0", "1": "first.1", "3": "second.0", "4": "second.1"}
+        if light
+        else {
+            "0": "first.0",
+            "2": "second.0",
+        }
+    )
+    blocks = (r"\.conv_blk\.cab\.(\d)\.", lambda found: f".conv.{numbers[found[1]]}.")
+    if not isinstance(network.head, nn.Sequential):
+        direct = hasattr(network.head, "scale")
+        return (blocks, (r"^upsample\.0\.", "head.conv.") if direct else (r"^conv_last\.", "head."))
+    steps = (r"^upsample\.(\d)\.", lambda found: f"head.1.{int(found[1]) // 2}.conv.")
+    return (blocks, (r"^conv_before_upsample\.0\.", "head.0.0."), steps, (r"^conv_last\.", "head.2."))

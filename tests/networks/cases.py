@@ -151,6 +151,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "LocalVim",
         {"spatial_dims": 2, "img_size": 16, "patch_size": 4, "dim": 12, "depth": 2, "order": "hw+-windows:2"},
     ),
+    "mhs_vm_2d": (
+        "MHSVM",
+        {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16], "heads": 4},
+    ),
+    "slice_mamba_2d": (
+        "SliceMamba",
+        {
+            "spatial_dims": 2,
+            "depths": [1, 1],
+            "depths_decoder": [1, 1],
+            "dims": [8, 16],
+            "strips": [[2, 4], [4, 4], [2, 2]],
+        },
+    ),
     "microscopic_mamba_2d": ("MicroscopicMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [32, 64]}),
     "mambamil": ("MambaMIL", {"dim": 8, "depth": 1, "rate": 3, "attention": 4}),
     "s4mil": ("S4MIL", {"dim": 8, "d_state": 4}),
@@ -164,6 +178,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "VMambaMorph",
         {"spatial_dims": 3, "dim": 8, "depths": [1, 1], "head_channels": 4, "steps": 2, "rounds": 2},
     ),
+    "mambair_2d": ("MambaIR", {"spatial_dims": 2, "dim": 8, "depths": [1, 1], "drop_path_rate": 0.0}),
+    "mambair_light_3d": (
+        "MambaIR",
+        {"spatial_dims": 3, "dim": 4, "depths": [1], "upsampler": "direct", "last_conv": "3conv"},
+    ),
+    "mambair_unet_2d": ("MambaIRUNet", {"spatial_dims": 2, "dim": 4, "depths": [1, 1], "refinement": 1}),
     "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
     "nnmamba_released_2d": ("NnMamba", {"spatial_dims": 2, "channels": 4, "blocks": 2, "head": "released"}),
     "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
@@ -256,7 +276,17 @@ CLASSIFIERS = {
 _TABLES = "positions of curves, windows and lattices are computed when it is traced"
 TRACES_OF_ONE_SIZE = {
     "mammil": "Mamba-2's chunks are counted when it is traced",
-    **dict.fromkeys(("efficient_vmamba_2d", "local_vmamba_2d", "local_vim_2d", "plain_mamba_2d"), _TABLES),
+    **dict.fromkeys(
+        (
+            "efficient_vmamba_2d",
+            "local_vmamba_2d",
+            "local_vim_2d",
+            "mhs_vm_2d",
+            "plain_mamba_2d",
+            "slice_mamba_2d",
+        ),
+        _TABLES,
+    ),
 }
 # networks that take something other than one image
 KINDS = {"MambaMIL": "bag", "S4MIL": "bag", "MamMIL": "graph", "MambaMorph": "pair", "VMambaMorph": "pair"}

@@ -71,6 +71,9 @@ def second(given: Given) -> Given:
 def channels_last(x: nn.Module | Tensor, dim: int) -> nn.Module | Tensor:
     """A tensor or network of 2D or 3D maps in the layout with channels last; others as they are."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if isinstance(x, nn.Module) and len({p.dim() for p in x.parameters()} & set(formats)) > 1:
+        # PyTorch converts all convolutions of a network or none
+        return x
     return x.to(memory_format=formats[dim]) if dim in formats else x  # type: ignore[call-overload]
 
 

@@ -10,12 +10,24 @@ from torch import Tensor, nn
 
 from medmamba_monai.networks.blocks.nn_mamba import SiameseMambaBlock
 from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
-from medmamba_monai.networks.nets import S4MIL, MambaMIL, MamMIL, NnMamba, NnMambaClassifier, SegMamba, Vivim
+from medmamba_monai.networks.nets import (
+    S4MIL,
+    MambaIR,
+    MambaIRUNet,
+    MambaMIL,
+    MambaMorph,
+    MamMIL,
+    NnMamba,
+    NnMambaClassifier,
+    SegMamba,
+    Vivim,
+    VMambaMorph,
+)
 
 NAMES = (
-    "mambamil_bimamba", "mambamil_mamba", "mambamil_srmamba", "mammil", "mammil_bimamba2", "mammil_directmamba",
+    "mambair", "mambair_unet", "mambamil_bimamba", "mambamil_mamba", "mambamil_srmamba", "mammil", "mammil_bimamba2", "mammil_directmamba",
     "nnmamba_cls", "nnmamba_cls_b", "nnmamba_miccss_layer", "nnmamba_seg", "s4mil", "segmamba",
-    "vivim",
+    "mambamorph", "vivim", "vmambamorph",
 )  # fmt: skip
 
 
@@ -25,11 +37,15 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         return SiameseMambaBlock(3, ctor["dim"], ctor["d_state"])
     if name.startswith("nnmamba"):
         return _nnmamba(name, ctor)
+    if name.endswith("mambamorph"):
+        return _morph(name, ctor)
     if name.startswith("mammil_"):
         return _directed(ctor)
     if name.startswith("mambamil"):
         return _mambamil(ctor)
-    return {"mammil": _mammil, "s4mil": _s4mil, "segmamba": _segmamba, "vivim": _vivim}[name](ctor)
+    if name == "mambair_unet":
+        return _mambair_unet(ctor)
+    return {"mambair": _mambair, "mammil": _mammil, "s4mil": _s4mil, "segmamba": _segmamba, "vivim": _vivim}[name](ctor)
 
 
 def _mambamil(ctor: Mapping[str, Any]) -> nn.Module:
@@ -93,3 +109,32 @@ def _vivim(ctor: Mapping[str, Any]) -> nn.Module:
     net.register_forward_pre_hook(lambda _, x: (x[0].transpose(1, 2),))
     net.register_forward_hook(lambda _, __, y: y.transpose(1, 2).flatten(0, 1))
     return net
+
+
+def _morph(name: str, ctor: Mapping[str, Any]) -> nn.Module:
+    """Returns what the authors' network returns: moved image, velocity, displacement, read-out features."""
+    given = {"dim": ctor["embed_dim"], "head_channels": ctor["reg_head_chan"], "d_state": ctor["d_state"]}
+    given |= {"features": True, "read_out": True}
+    if name == "mambamorph":
+        net = MambaMorph(3, 1, levels=len(ctor["depths"]), **given)
+    else:
+        net = VMambaMorph(3, 1, depths=ctor["depths"], design="released", **given)
+
+    def forward(source: Tensor, target: Tensor) -> list[Tensor]:
+        velocity = net.velocity(source, target)
+        ddf = net.deformation.integrate(velocity)
+        return [net.deformation.warp(source, ddf), velocity, ddf, net.describe(source, target)]
+
+    net.forward = forward  # type: ignore[method-assign, assignment]
+    return net
+
+
+def _mambair(ctor: Mapping[str, Any]) -> nn.Module:
+    upsampler = {"": "shuffle", "pixelshuffle": "shuffle", "pixelshuffledirect": "direct"}[ctor["upsampler"]]
+    given = {"d_state": ctor["d_state"], "expand": ctor["mlp_ratio"], "last_conv": ctor["resi_connection"]}
+    return MambaIR(2, ctor["in_chans"], None, ctor["embed_dim"], ctor["depths"], ctor["upscale"], upsampler, **given)
+
+
+def _mambair_unet(ctor: Mapping[str, Any]) -> nn.Module:
+    given = {"refinement": ctor["num_refinement_blocks"], "bias": ctor["bias"], "expand": ctor["mlp_ratio"]}
+    return MambaIRUNet(2, ctor["inp_channels"], ctor["out_channels"], ctor["dim"], ctor["num_blocks"], **given)

@@ -12,9 +12,11 @@ from medmamba_monai.networks.nets.lkm_unet import LKMUNet
 from medmamba_monai.networks.nets.local_mamba import LocalVim, LocalVMamba
 from medmamba_monai.networks.nets.mamba_nd import MambaND
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
+from medmamba_monai.networks.nets.mambair import MambaIR, MambaIRUNet
 from medmamba_monai.networks.nets.mambamil import S4MIL, MambaMIL, MamMIL
 from medmamba_monai.networks.nets.mambamorph import MambaMorph, VMambaMorph
 from medmamba_monai.networks.nets.medmamba import MedMamba
+from medmamba_monai.networks.nets.mhs_vm import MHSVM
 from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
 from medmamba_monai.networks.nets.mucm_net import MUCMNet
@@ -22,6 +24,7 @@ from medmamba_monai.networks.nets.nnmamba import NnMamba, NnMambaClassifier
 from medmamba_monai.networks.nets.p_mamba import PMamba
 from medmamba_monai.networks.nets.plain_mamba import PlainMamba
 from medmamba_monai.networks.nets.segmamba import SegMamba
+from medmamba_monai.networks.nets.slice_mamba import SliceMamba
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
@@ -43,11 +46,14 @@ __all__ = [
     "LocalVMamba",
     "LocalVim",
     "MambaND",
+    "MambaIR",
+    "MambaIRUNet",
     "MambaMIL",
     "MambaMorph",
     "MambaUNet",
     "MamMIL",
     "MSVMUNet",
+    "MHSVM",
     "MedMamba",
     "MicroscopicMamba",
     "NnMamba",
@@ -57,6 +63,7 @@ __all__ = [
     "SegMamba",
     "MUCMNet",
     "PMamba",
+    "SliceMamba",
     "SwinUMamba",
     "SwinUMambaD",
     "UMamba",
