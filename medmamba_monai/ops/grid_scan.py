@@ -54,7 +54,7 @@ def grid_selective_scan(
         The state is float32 whatever the dtype of u.
     """
     _check(u, projected, dt_weight, A, index)
-    module = backends.choose(backend, u)
+    module = backends.choose(backend, u.transpose(1, 2))
     fused = getattr(module, "grid_scan", None)
     if fused is not None:
         result: Tensor = fused(u, projected, dt_weight, A, D, dt_bias, index)
@@ -74,8 +74,8 @@ def grid_selective_scan(
 
 
 def runs_fused(u: Tensor) -> bool:
-    """True when the automatic backend scans a grid like u in one pass, so that channels last is the layout to use."""
-    return hasattr(backends.choose("auto", u), "grid_scan")
+    """True when the automatic backend scans a grid like u, (B, *S, D), in one pass, so that channels last is the layout to use."""
+    return hasattr(backends.choose("auto", u.flatten(1, -2).transpose(1, 2)), "grid_scan")
 
 
 def _check(u: Tensor, projected: Tensor, dt_weight: Tensor, A: Tensor, index: Tensor) -> None:

@@ -10,7 +10,7 @@ from types import MappingProxyType, ModuleType
 import torch
 from torch import Tensor
 
-from medmamba_monai.ops.backends import chunked, mamba_ssm, native, reference, triton
+from medmamba_monai.ops.backends import chunked, mamba_ssm, native, reference, timing, triton
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ BACKENDS: dict[str, ModuleType] = {
     "triton": triton,
     "mamba_ssm": mamba_ssm,
 }
-_BEST = {"cpu": ("native",), "cuda": ("mamba_ssm", "triton")}
+_BEST = {"cpu": ("native",), "cuda": ("triton", "mamba_ssm")}
 _logged: set[tuple[str, str]] = set()
 _preferred: str | None = None
 
@@ -69,13 +69,12 @@ def preferred(name: str) -> Iterator[None]:
 
 
 def _automatic(u: Tensor, cannot: Mapping[str, str]) -> str:
-    """The compiled scan on a CPU, mamba-ssm's kernel or else Triton's on CUDA, plain torch for graphs and the rest."""
+    """The compiled scan on a CPU, the faster kernel on CUDA, plain torch for graphs and the rest."""
     if chunked.is_tracing() or u.dtype == torch.float64:
         return "chunked"
-    for name in _BEST.get(u.device.type, ()):
-        if name not in cannot and BACKENDS[name].unavailable() is None:
-            return name
-    return "chunked"
+    known = _BEST.get(u.device.type, ())
+    ready = {name: BACKENDS[name] for name in known if name not in cannot and BACKENDS[name].unavailable() is None}
+    return timing.fastest(ready, u) if ready else "chunked"
 
 
 def _log_once(name: str, device: str) -> None:
