@@ -74,7 +74,7 @@ def grid_selective_scan(
 
 
 def runs_fused(u: Tensor) -> bool:
-    """True when the automatic backend scans a grid like u, (B, *S, D), in one pass, so that channels last is the layout to use."""
+    """True when the automatic backend scans a grid like u, (B, *S, D), in one pass: channels last is then the best."""
     return hasattr(backends.choose("auto", u.flatten(1, -2).transpose(1, 2)), "grid_scan")
 
 
