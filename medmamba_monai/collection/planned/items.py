@@ -16,7 +16,7 @@ from medmamba_monai.autoconfig.cases import Case, DataFault, input_cases, open_d
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.datasets.common import Item
 
-__all__ = ["ByChanneld", "make_folds", "planned_inputs", "planned_items"]
+__all__ = ["ByChanneld", "JoinedFilesd", "make_folds", "planned_inputs", "planned_items"]
 
 
 def make_folds(cases: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[dict[str, list[str]]]:
@@ -124,4 +124,23 @@ class ByChanneld(MapTransform):
             for channel, change in enumerate(self.transforms):
                 image[channel : channel + 1] = torch.as_tensor(change(image[channel : channel + 1]))
             item[key] = image
+        return item
+
+
+class JoinedFilesd(MapTransform):
+    """Let an image whose channels came from several files be saved like one from a single file.
+
+    MONAI's reader notes a channel axis of the joined files, and its writer then looks for one in a label map.
+
+    Args:
+        keys: keys of images with their channels first.
+    """
+
+    def __init__(self, keys: KeysCollection) -> None:
+        super().__init__(keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        item = dict(data)
+        for key in self.key_iterator(item):
+            item[key].meta["original_channel_dim"] = float("nan")
         return item

@@ -46,6 +46,8 @@ def load_steps(plan: Mapping[str, Any], label: bool) -> list[Step]:
     """
     keys: Any = ["image", "label"] if label else "image"
     steps: list[Step] = [{"_target_": "LoadImaged", "keys": keys}, {"_target_": "EnsureChannelFirstd", "keys": keys}]
+    if plan["dataset"]["files_per_case"] > 1:
+        steps.append({"_target_": HERE + "items.JoinedFilesd", "keys": "image"})
     if plan["dataset"]["pictures"]:
         kind = {1: "Grey", 3: "Colour"}.get(len(plan["dataset"]["channels"]))
         if kind is not None:

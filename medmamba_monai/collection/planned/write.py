@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,12 @@ def main(argv: Sequence[str]) -> int:
         argv: arguments of the command.
     """
     options = _parser().parse_args(argv)
+    root = Path(options.output).expanduser()
+    _check_name(root.name)
+    budget, given = _budget(options), dict(map(_given, options.set))
     data = open_data(options.dataset, options.groups)
     found = fingerprint(data)
-    plan = make_plan(found, _budget(options), options.network, options.resolution, dict(map(_given, options.set)))
-    root = Path(options.output).expanduser()
+    plan = make_plan(found, budget, options.network, options.resolution, given)
     splits = {
         "folds": make_folds(found["by_case"], plan["training"]["folds"], plan["training"]["seed"]),
         "test": sorted(case.name for case in data.cases if case.test),
@@ -111,8 +112,7 @@ def write_bundle(root: Path, plan: Record, splits: Record, found: Mapping[str, A
     Raises:
         InputError: the folder holds something else, or another plan, or another process works on it.
     """
-    if re.search(r"_v", root.name):
-        raise InputError(f"the name {root.name!r} holds '_v', at which MONAI cuts a bundle's name: choose another")
+    _check_name(root.name)
     strange = root.is_dir() and not (root / LOCK).is_file() and any(root.iterdir())
     if strange or root.is_file():
         raise InputError(f"{root} is no planned bundle: choose a new folder for --output")
@@ -130,6 +130,11 @@ def write_bundle(root: Path, plan: Record, splits: Record, found: Mapping[str, A
             with replacing(root / name) as temporary:
                 temporary.write_text(text.rstrip() + "\n", encoding="utf-8")
     return True
+
+
+def _check_name(name: str) -> None:
+    if "_v" in name:
+        raise InputError(f"the name {name!r} holds '_v', at which MONAI cuts a bundle's name: choose another --output")
 
 
 def _texts(name: str, plan: Record, splits: Record, found: Mapping[str, Any]) -> dict[str, str]:
