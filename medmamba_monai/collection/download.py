@@ -152,6 +152,7 @@ def download(release: Release, folder: str | Path, replace: bool = False) -> Pat
     except OSError as error:
         raise InputError(f"cannot write into {folder} ({error.strerror}): choose another folder with --dir") from error
     with lock:
+        _recover(target)
         if target.exists() and _same(target, release):
             return target
         if target.exists() and not replace:
@@ -167,6 +168,13 @@ def download(release: Release, folder: str | Path, replace: bool = False) -> Pat
         _swap(fresh, target)
         archive.unlink()
     return target
+
+
+def _recover(target: Path) -> None:
+    """Puts back the folder that a run moved away and was killed before it put the new one in its place."""
+    old = target.with_name(f".{target.name}.old")
+    if old.exists() and not target.exists():
+        os.replace(old, target)
 
 
 def _swap(fresh: Path, target: Path) -> None:

@@ -25,6 +25,12 @@ from medmamba_monai.collection.madeup import made_up_items
 __all__ = ["export", "ids", "runs", "shapes", "weights"]
 
 WORKFLOWS = (("train", ["train"]), ("train", ["train", "evaluate"]), ("inference", ["inference"]))
+# configurations, options, and what is found afterwards in output_dir
+RUNS = (
+    (["train"], ["--epochs", "1", "--val_interval", "1"], "history.csv"),
+    (["train", "evaluate"], [], "metrics.json"),
+    (["inference"], [], "*"),
+)
 TOLERANCE = 1e-4  # of an exported network's output, relative to the largest value
 LIMIT = 900  # seconds of one run
 Faults = Iterator[str]
@@ -148,22 +154,16 @@ def runs(bundle: Bundle, folder: Path) -> Faults:
     root = Path(shutil.copytree(bundle.root, folder / bundle.name))
     data = _override(bundle, folder)
     before = (root / "models" / "model.pt").stat().st_mtime_ns
-    epoch = ["--epochs", "1", "--val_interval", "1"]
-    images, out = str(folder / "images"), folder / "out"
-    for files, options, result in (
-        (["train"], epoch, root / "models" / "model.pt"),
-        (["train", "evaluate"], [], root / "eval" / "metrics.json"),
-        (["inference"], ["--dataset_dir", images, "--output_dir", str(out)], out),
-    ):
-        overrides = [] if files == ["inference"] else [data[files[-1]]]
-        configs = [*(str(root / "configs" / f"{file}.json") for file in files), *overrides]
-        fault = _run(root, configs, options, folder)
+    for number, (files, options, result) in enumerate(RUNS):
+        out = folder / f"out{number}"
+        configs = [*(str(root / "configs" / f"{file}.json") for file in files), data[files[-1]]]
+        fault = _run(root, configs, [*options, "--output_dir", str(out)], folder)
         if fault:
             yield f"{' + '.join(files)} failed on made-up images: {fault}"
-        elif not result.exists():
-            yield f"{' + '.join(files)} wrote no {result.relative_to(folder)}: correct output_dir or ckpt_dir"
-    if (root / "models" / "model.pt").stat().st_mtime_ns == before:
-        yield "training left models/model.pt as it was: its checkpoint saver must write it"
+        elif not any(out.glob(result)):
+            yield f"{' + '.join(files)} wrote no {result} into its output_dir: correct the handlers"
+        if files == ["train"] and (root / "models" / "model.pt").stat().st_mtime_ns == before:
+            yield "training left models/model.pt as it was: its checkpoint saver must write it"
 
 
 def _run(root: Path, configs: list[str], options: list[str], folder: Path) -> str | None:

@@ -12,6 +12,7 @@ from medmamba_monai.collection.checks import InputError
 __all__ = ["unpack"]
 
 LARGEST = 4 << 30  # bytes of all files together
+MOST = 10_000  # files
 LARGEST_RATIO = 200  # of a file's size to its compressed size; text of zeros reaches 1000
 NEEDED = ("configs/metadata.json", "configs/inference.json", "models")
 
@@ -53,6 +54,8 @@ def unpack(archive: str | Path, name: str, folder: str | Path) -> Path:
 
 
 def _check(members: list[zipfile.ZipInfo], name: str, archive: Path) -> None:
+    if len(members) > MOST:
+        raise InputError(f"{archive} is refused: it holds {len(members)} files, more than {MOST}")
     seen: set[str] = set()
     for member in members:
         path = PurePosixPath(member.filename)

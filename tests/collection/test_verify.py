@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from medmamba_monai.collection import trials
 from medmamba_monai.collection import verify as command
 from medmamba_monai.collection.bundles import Bundle
 from medmamba_monai.collection.checks import InputError
@@ -160,12 +161,26 @@ def test_a_download_that_was_changed(root: Path, tmp_path: Path) -> None:
     assert "LICENSE is not as published" in verify(Bundle(installed), RULE["published"])[0]
 
 
-def test_whole_runs(tmp_path: Path) -> None:
-    name = "medmamba_bloodcell_microscopy_classification"  # a second a run, beside the start of Python
+def test_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortest of the runs for real, sound and broken; the others are started in test_runs.py."""
+    name = "medmamba_bloodcell_microscopy_classification"
     root = Path(shutil.copytree(SOURCE.with_name(name), tmp_path / name))
+    monkeypatch.setattr(trials, "RUNS", [run for run in trials.RUNS if run[0] == ["inference"]])
     assert verify(Bundle(root), RULE["runs"]) == []
-    replaced("configs/evaluate.json", "medmamba_monai.collection", "nowhere")(root)
-    assert "train + evaluate failed" in verify(Bundle(root), RULE["runs"])[0]
+    another_state(root)
+    (fault,) = verify(Bundle(root), RULE["runs"])
+    assert fault.startswith("inference failed on made-up images: error: ") and "model.pt" in fault
+
+
+def test_runs_that_leave_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "_run", lambda root, configs, options, folder: None)
+    found = verify(Bundle(root), RULE["runs"])
+    assert [fault.split(":")[0] for fault in found] == [
+        "train wrote no history.csv into its output_dir",
+        "training left models/model.pt as it was",
+        "train + evaluate wrote no metrics.json into its output_dir",
+        "inference wrote no * into its output_dir",
+    ]
 
 
 def test_the_report(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
