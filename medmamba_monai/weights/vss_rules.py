@@ -8,8 +8,10 @@ from collections.abc import Callable
 from torch import nn
 
 from medmamba_monai.networks.nets import (
+    MHSVM,
     MambaUNet,
     MSVMUNet,
+    SliceMamba,
     SwinUMamba,
     SwinUMambaD,
     UltraLightVMUNet,
@@ -54,16 +56,29 @@ LIGHT: Rules = (
     (r"^scab\.catt\.att(\d)\.", lambda found: f"frame.bridge.weights.{int(found[1]) - 1}."),
     (r"^scab\.satt\.shared_conv2d\.0\.", "frame.bridge.places."),
 )
+_VM_UNET: Rules = (
+    (r"^vmunet\.", ""),
+    (r"^layers_up\.0\.blocks\.", "bottom."),
+    (r"^layers_up\.(\d+)\.blocks\.", lambda found: f"decoder.stages.{int(found[1]) - 1}."),
+    (r"^layers_up\.(\d+)\.upsample\.", lambda found: f"decoder.expands.{int(found[1]) - 1}."),
+    (r"^final_up\.", "head.expand."),
+    (r"^final_conv\.", "head.conv."),
+    *_ENCODER,
+)
 _RULES: dict[type[nn.Module], Rules] = {
     VMamba: (*_ENCODER, (r"^classifier\.(norm|head)\.", r"\1.")),
-    VMUNet: (
-        (r"^vmunet\.", ""),
-        (r"^layers_up\.0\.blocks\.", "bottom."),
-        (r"^layers_up\.(\d+)\.blocks\.", lambda found: f"decoder.stages.{int(found[1]) - 1}."),
-        (r"^layers_up\.(\d+)\.upsample\.", lambda found: f"decoder.expands.{int(found[1]) - 1}."),
-        (r"^final_up\.", "head.expand."),
-        (r"^final_conv\.", "head.conv."),
-        *_ENCODER,
+    VMUNet: _VM_UNET,
+    SliceMamba: ((r"^smunet\.", ""), *_VM_UNET),
+    MHSVM: (
+        *_VM_UNET,
+        (r"\.mhs\.x_ssproj(_W$|\.weight$)", ".to_heads.weight"),
+        # the authors register each head's scan twice
+        (
+            r"\.mhs\.scanhead_([CXSZ])\.(mambaeng|scanning\.seq2seq_engine)\.",
+            lambda found: f".heads.{'CXSZ'.index(found[1])}.",
+        ),
+        (r"\.mhs\.cat_norm\.", ".head_norm."),
+        (r"\.mhs\.y_proj\.", ".from_heads."),
     ),
     MambaUNet: (
         (r"^mamba_unet\.", ""),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,9 +16,14 @@ from medmamba_monai.networks.blocks.arguments import check_choice, check_positiv
 from medmamba_monai.networks.blocks.patches import ConvMerging, OverlapPatchEmbed, PatchEmbed, PatchMerging, token_norm
 from medmamba_monai.networks.blocks.pyramid import Pyramid
 from medmamba_monai.networks.blocks.ss_conv_ssm import SSConvSSM
+from medmamba_monai.networks.layers.multi_head_scan import MultiHeadScan
 from medmamba_monai.networks.layers.precision import saturate
 from medmamba_monai.networks.layers.scan_mixer import ScanMixer
 from medmamba_monai.networks.layers.sequence_mixer import SequenceMixer
+
+MIXERS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {"scan": ScanMixer, "sequence": SequenceMixer, "heads": MultiHeadScan}
+)
 
 
 class Mlp(nn.Module):
@@ -74,7 +80,7 @@ class VSSBlock(nn.Module):
         gated_mlp: gate the MLP.
         mlp_kernels: sizes of the convolutions inside the MLP.
         norm: "layer" or "batch".
-        mixer: "scan" for `ScanMixer`, "sequence" for `SequenceMixer`.
+        mixer: "scan" for `ScanMixer`, "sequence" for `SequenceMixer`, "heads" for `MultiHeadScan`.
         residual: add the mixer's result to its input instead of replacing it.
         arguments: those of the mixer, for example ``order``, ``d_state``, ``expand``, ``gate`` or ``core``.
 
@@ -103,10 +109,9 @@ class VSSBlock(nn.Module):
         **arguments: Any,
     ) -> None:
         super().__init__()
-        check_choice("mixer", mixer, ("scan", "sequence"))
+        check_choice("mixer", mixer, tuple(MIXERS))
         self.norm, self.residual = token_norm(norm, channels), residual
-        build: Callable[..., nn.Module] = ScanMixer if mixer == "scan" else SequenceMixer
-        self.mixer = build(channels, spatial_dims, **arguments)
+        self.mixer = MIXERS[mixer](channels, spatial_dims, **arguments)
         self.drop_path: nn.Module = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.norm2: nn.Module | None = None
         if mlp_ratio > 0:

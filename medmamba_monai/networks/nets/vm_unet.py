@@ -33,6 +33,7 @@ class VMUNet(PublishedNetwork):
             of the decoder after those of the encoder.
         d_state: numbers in the state of each channel.
         drop_path_rate: chance to drop a mixer next to the bottleneck; it falls linearly to 0 towards both ends.
+        block: further arguments of the blocks and their mixers, see `medmamba_monai.networks.blocks.vss.VSSBlock`.
 
     Shape:
         x (B, in_channels, *S) of any size; returns logits (B, out_channels, *S).
@@ -84,12 +85,13 @@ class VMUNet(PublishedNetwork):
         order: str | Sequence[str] = "cross",
         d_state: int = 16,
         drop_path_rate: float = 0.2,
+        **block: Any,
     ) -> None:
         super().__init__()
         check_positive(out_channels=out_channels)
         per_stage("depths_decoder", depths_decoder, len(dims))
         self.spatial_dims, self.in_channels = spatial_dims, in_channels
-        block: dict[str, Any] = {"order": order, "d_state": d_state}
+        block = {"order": order, "d_state": d_state, **block}
         self.encoder = VSSEncoder(
             spatial_dims, in_channels, depths, dims, patch_size, drop_path_rate=drop_path_rate, **block
         )

@@ -101,12 +101,12 @@ def diagonal(size: Size, corner: int = 0) -> Tensor:
     return by_keys(torch.stack(places).sum(0), *places)
 
 
-def diagonal_snake(size: Size, corner: int = 0) -> Tensor:
-    """Diagonals away from a corner, every second one backwards."""
+def diagonal_snake(size: Size, corner: int = 0, axes: str = "") -> Tensor:
+    """Diagonals away from a corner, every second one backwards; the first step goes along the first of the axes."""
     places = _from_corner(coordinates(size), size, corner)
     level = torch.stack(places).sum(0)
     turn = 1 - 2 * (level % 2)
-    return by_keys(level, *(turn * place for place in places))
+    return by_keys(level, *(turn * places[axis] for axis in axes_of(axes, len(size))))
 
 
 def diagonal_wrapped(size: Size, mirrored: int = 0) -> Tensor:
@@ -119,13 +119,13 @@ def diagonal_wrapped(size: Size, mirrored: int = 0) -> Tensor:
     return by_keys((last + shift if mirrored else last - shift) % size[-1], *others)
 
 
-def spiral(size: Size, axes: str = "") -> Tensor:
-    """Round and round from the first corner to the centre; in 3D slices alternate between inwards and outwards.
+def spiral(size: Size, axes: str = "", corner: int = 0) -> Tensor:
+    """Round and round from a corner to the centre; in 3D slices alternate between inwards and outwards.
 
     All steps join neighbours.
     """
     ordered = axes_of(axes, len(size))
-    places = coordinates(size)
+    places = _from_corner(coordinates(size), size, corner)
     row, column = places[ordered[-2]], places[ordered[-1]]
     rows, columns = size[ordered[-2]], size[ordered[-1]]
     ring = torch.stack((row, rows - 1 - row, column, columns - 1 - column)).amin(0)

@@ -51,6 +51,10 @@ def _released_lattices(step: int) -> str:
     return "+".join(f"atrous:{step},{first + step * second}" for second in (0, 1) for first in (0, 1))
 
 
+def _heads(*patterns: str) -> tuple[str, ...]:
+    return tuple("+".join(f"{path}+-{path}" for path in pattern.split()) for pattern in patterns)
+
+
 def _strips(axes: str) -> Callable[[int], str]:
     return lambda width: "+".join(f"strips:{width},{axis}" for axis in axes)
 
@@ -160,13 +164,16 @@ ORDERS: Mapping[str, Entry] = MappingProxyType(
             number=7,
         ),
         "multi_head": Entry(
-            "both ways by head: rows and columns, snakes, diagonals with turns, spirals",
+            "each both ways, by head: snakes along rows and columns, diagonals with turns, spirals, rows and columns",
             "MHS-VM (arXiv 2406.05992)",
             {
-                2: ("hw+wh", "snake:hw+snake:wh", "diagonal_snake+diagonal_snake:1", "spiral:hw+spiral:wh"),
-                3: ("dhw+hwd", "snake:dhw+snake:hwd", "diagonal_snake+diagonal_snake:1", "spiral:dhw+spiral:dwh"),
+                2: _heads(
+                    "snake:hw snake:wh", "diagonal_snake:0,wh diagonal_snake:1,wh", "spiral:hw spiral:hw,2", "hw wh"
+                ),
+                3: _heads(
+                    "snake:dhw snake:hwd", "diagonal_snake:0 diagonal_snake:1", "spiral:dhw spiral:dhw,2", "dhw hwd"
+                ),
             },
-            directions=2,
             merge="variation",
         ),
         "multi_path": Entry(
