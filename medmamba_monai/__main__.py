@@ -16,11 +16,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("medmamba_monai.benchmark", "time the scan or whole networks beside other packages"),
     "plan": ("medmamba_monai.collection.planned.write", "plan a bundle for a folder of images, by nnU-Net's rules"),
     "train": ("medmamba_monai.collection.planned.train", "train a planned bundle, or go on where it stopped"),
+    "orders": ("medmamba_monai.scan_order_page", "list the scan orders, or write their page with a picture of each"),
     "prepare": ("medmamba_monai.collection.prepare", "check a public data set and lay it out for a bundle"),
     "list": (
         "medmamba_monai.collection.listing",
         "list the bundles: task, data, test result beside the best peer, size",
     ),
+    "networks": ("medmamba_monai.collection.networks_page", "list the networks, or write their page"),
     "show": ("medmamba_monai.collection.show", "explain one bundle: input, output, results, licences, commands"),
     "demo": ("medmamba_monai.collection.demo", "run a bundle on an image that a Python package carries"),
     "card": ("medmamba_monai.collection.card", "write the measured parts of a bundle's page"),
