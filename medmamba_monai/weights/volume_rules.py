@@ -19,6 +19,7 @@ from medmamba_monai.networks.nets import (
     NnMamba,
     NnMambaClassifier,
     SegMamba,
+    TMamba,
     Vivim,
     VMambaMorph,
 )
@@ -104,6 +105,18 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^decoder_level(\d)\.", lambda found: f"decoder.{3 - int(found[1])}."),
         (r"^output\.", "head."),
     ),
+    TMamba: (
+        (r"^net\.", ""),
+        (r"^unregistered_pos\.", "positions."),
+        (r"^unregistered_spectral\.", "spectra."),
+        (r"^dfs_blocks\.(\d)\.downsample\.", r"stages.\1.down."),
+        (r"^dfs_blocks\.(\d)\.skip\.", r"stages.\1.skip."),
+        (r"^dfs_blocks\.(\d)\.dfs\.units\.", r"stages.\1.units."),
+        (r"^dfs_blocks\.(\d)\.dfs\.Vim_Block\.", r"stages.\1.blocks."),
+        (r"^out_conv\.", "last."),
+        (r"\.conv\.0\.|^(last)\.conv\.0\.", lambda found: f"{found[1] or ''}.norm."),
+        (r"\.conv\.3\.", ".conv."),
+    ),
     MambaMorph: (*_MORPH, (r"^transformer\.layers\.(\d)\.(norm|mamba)\.", r"encoder.mixers.\1.block.\2.")),
     VMambaMorph: (
         *_MORPH,
@@ -182,6 +195,9 @@ def is_unused(network: nn.Module, key: str) -> bool:
         if block and int(block[2]) < network.depths[int(block[1])] - 1:
             # every block gets the same input, and only the last one's result is kept
             return True
+    if isinstance(network, TMamba):
+        # with tables of the spectrum its convolution is idle
+        return ".gate_mapping." in key or (".fft_conv." in key and bool(network.grids))
     pattern = _UNUSED.get(type(network))
     return pattern is not None and re.match(pattern, key) is not None
 

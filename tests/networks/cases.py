@@ -184,6 +184,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"spatial_dims": 3, "dim": 4, "depths": [1], "upsampler": "direct", "last_conv": "3conv"},
     ),
     "mambair_unet_2d": ("MambaIRUNet", {"spatial_dims": 2, "dim": 4, "depths": [1, 1], "refinement": 1}),
+    "tmamba_3d": ("TMamba", {"spatial_dims": 3, "units": [1, 1, 1], "channels": 4, "skips": [4, 4, 4]}),
+    "tmamba_tables_2d": (
+        "TMamba",
+        {"spatial_dims": 2, "units": [1, 1, 1], "channels": 4, "skips": [4, 4, 4], "img_size": [16, 24]},
+    ),
     "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
     "nnmamba_released_2d": ("NnMamba", {"spatial_dims": 2, "channels": 4, "blocks": 2, "head": "released"}),
     "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),

@@ -20,13 +20,14 @@ from medmamba_monai.networks.nets import (
     NnMamba,
     NnMambaClassifier,
     SegMamba,
+    TMamba,
     Vivim,
     VMambaMorph,
 )
 
 NAMES = (
     "mambair", "mambair_unet", "mambamil_bimamba", "mambamil_mamba", "mambamil_srmamba", "mammil", "mammil_bimamba2", "mammil_directmamba",
-    "nnmamba_cls", "nnmamba_cls_b", "nnmamba_miccss_layer", "nnmamba_seg", "s4mil", "segmamba",
+    "nnmamba_cls", "nnmamba_cls_b", "nnmamba_miccss_layer", "nnmamba_seg", "s4mil", "segmamba", "tmamba",
     "mambamorph", "vivim", "vmambamorph",
 )  # fmt: skip
 
@@ -43,6 +44,8 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         return _directed(ctor)
     if name.startswith("mambamil"):
         return _mambamil(ctor)
+    if name == "tmamba":
+        return TMamba(3, ctor["in_channels"], ctor["classes"], img_size=ctor["input_size"])
     if name == "mambair_unet":
         return _mambair_unet(ctor)
     return {"mambair": _mambair, "mammil": _mammil, "s4mil": _s4mil, "segmamba": _segmamba, "vivim": _vivim}[name](ctor)

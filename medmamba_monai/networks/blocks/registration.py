@@ -228,7 +228,9 @@ class FlowDecoder(nn.Module):
 
     def forward(self, x: Tensor, maps: Sequence[Tensor]) -> Tensor:
         pool = F.avg_pool2d if self.spatial_dims == 2 else F.avg_pool3d
-        skips = [*reversed(maps[:-1]), self.skip_half(pool(x, 3, 2, 1)), self.skip_full(x)]
+        # padded by hand: PyTorch refuses to pool maps that are smaller than the window
+        halved = pool(F.pad(x, (1, 1) * self.spatial_dims), 3, 2)
+        skips = [*reversed(maps[:-1]), self.skip_half(halved), self.skip_full(x)]
         mode = "bilinear" if self.spatial_dims == 2 else "trilinear"
         y = maps[-1]
         for up, skip in zip(self.ups, skips, strict=True):

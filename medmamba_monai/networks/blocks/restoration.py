@@ -24,7 +24,7 @@ class ChannelAttentionConv(nn.Module):
         spatial_dims: 2 or 3.
         channels: channels of the map.
         light: half the channels between pointwise convolutions, with depthwise ones; else a third, with full ones.
-        squeeze: channels over the width of the network that weighs them.
+        squeeze: channels over the width of the network that weighs them; where it would be 0 it is the channels.
 
     Shape:
         x (B, channels, *S); returns the same shape.
@@ -46,7 +46,7 @@ class ChannelAttentionConv(nn.Module):
             hidden = max(channels // 3, 1)
             self.first = nn.Sequential(conv(channels, hidden, 3, 1, 1))
             self.second = nn.Sequential(conv(hidden, channels, 3, 1, 1))
-        inner = max(channels // squeeze, 1)
+        inner = channels // squeeze or channels
         self.fc1, self.fc2 = nn.Linear(channels, inner), nn.Linear(inner, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,9 +141,7 @@ class ShuffleDown(nn.Module):
         super().__init__()
         parts = 2**spatial_dims
         if channels % parts:
-            raise ValueError(
-                f"channels is {channels}: it must be divisible by {parts}, the places that become channels"
-            )
+            raise ValueError(f"channels is {channels}: it must be divisible by {parts}, which become places")
         self.spatial_dims = spatial_dims
         self.conv = Conv[Conv.CONV, spatial_dims](in_channels, channels // parts, 3, 1, 1, bias=False)
 

@@ -26,6 +26,7 @@ from medmamba_monai.networks.nets.plain_mamba import PlainMamba
 from medmamba_monai.networks.nets.segmamba import SegMamba
 from medmamba_monai.networks.nets.slice_mamba import SliceMamba
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
+from medmamba_monai.networks.nets.tmamba import TMamba
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
 from medmamba_monai.networks.nets.vim import Vim
@@ -66,6 +67,7 @@ __all__ = [
     "SliceMamba",
     "SwinUMamba",
     "SwinUMambaD",
+    "TMamba",
     "UMamba",
     "UltraLightVMUNet",
     "ViMUNet",

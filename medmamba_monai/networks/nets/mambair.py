@@ -117,13 +117,10 @@ class MambaIR(PublishedNetwork):
         check_positive(in_channels=in_channels, out_channels=out_channels, dim=dim)
         per_stage("depths", depths, len(depths))
         if mean is not None and not len(mean) == in_channels == out_channels:
-            raise ValueError(
-                f"mean has {len(mean)} entries: give one a channel, {in_channels} in and {out_channels} out"
-            )
+            raise ValueError(f"mean has {len(mean)} entries: give one for each of {in_channels} channels")
         self.spatial_dims, self.in_channels, self.use_checkpoint = spatial_dims, in_channels, use_checkpoint
         self.img_range, self.is_residual = img_range, scale == 1 and in_channels == out_channels
-        offsets = torch.tensor([0.0] if mean is None else list(mean))
-        self.register_buffer("mean", offsets.reshape(-1, *(1,) * spatial_dims), persistent=False)
+        self.register_buffer("mean", torch.tensor([0.0] if mean is None else list(mean)), persistent=False)
         conv = Conv[Conv.CONV, spatial_dims]
         self.conv_first = conv(in_channels, dim, 3, padding=1)
         self.norm_first, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
@@ -142,7 +139,7 @@ class MambaIR(PublishedNetwork):
     def forward(self, x: Tensor) -> Tensor:
         check_input(x, self.spatial_dims, self.in_channels)
         assert isinstance(self.mean, Tensor)
-        mean = self.mean.to(x.dtype)
+        mean = self.mean.to(x.dtype).reshape(-1, *(1,) * self.spatial_dims)
         x = saturate((x - mean) * self.img_range)
         first = saturate(in_float32(self.conv_first, x))
         y = saturate(in_float32(self.conv_body, self.features(first)) + first)
@@ -254,17 +251,17 @@ class MambaIRUNet(PublishedNetwork):
         y = saturate(in_float32(self.patch_embed, pad_to_multiple(image, self.multiple, first_axis=2)))
         skips = []
         for i, stage in enumerate(self.encoder):
-            y = self._apply(stage, self.downs[i - 1](y) if i else y)
+            y = self._run(stage, self.downs[i - 1](y) if i else y)
             skips.append(y)
         skips.pop()
         for up, fuse, stage in zip(self.ups, [*self.fuses, None], self.decoder, strict=True):
             y = torch.cat((up(y), skips.pop()), 1)
-            y = self._apply(stage, y if fuse is None else saturate(in_float32(fuse, y)))
-        y = saturate(in_float32(self.head, self._apply(self.refinement, y)))
+            y = self._run(stage, y if fuse is None else saturate(in_float32(fuse, y)))
+        y = saturate(in_float32(self.head, self._run(self.refinement, y)))
         y = crop(y, x.shape[2:], first_axis=2)
         return saturate(y + image) if self.is_residual else y
 
-    def _apply(self, blocks: nn.Module, x: Tensor) -> Tensor:
+    def _run(self, blocks: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(blocks, nn.ModuleList)
         y = x.movedim(1, -1)
         for block in blocks:

@@ -220,7 +220,7 @@ class VMambaMorph(MambaMorph):
         in_channels: int = 1,
         features: bool = False,
         dim: int = 96,
-        depths: Sequence[int] = (2, 2, 4),
+        depths: Sequence[int] = (2, 2, 2),
         design: str = "paper",
         head_channels: int = 16,
         steps: int = 7,
