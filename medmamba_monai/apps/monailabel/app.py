@@ -50,9 +50,9 @@ class BundleApp(MONAILabelApp):
         return {bundle.name: BundleInfer(bundle, self.conf) for bundle in self.bundles}
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """Returns a task for each bundle that segments: the labels of the server are label maps."""
-        segmenting = [bundle for bundle in self.bundles if bundle.name.endswith("segmentation")]
-        return {bundle.name: BundleTrain(str(bundle.root), self.conf) for bundle in segmenting}
+        """Returns a task for each bundle that segments and trains: the labels of the server are label maps."""
+        tasks = {b.name: BundleTrain(str(b.root), self.conf) for b in self.bundles if b.name.endswith("segmentation")}
+        return {name: task for name, task in tasks.items() if task.is_valid()}
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Returns how the next image to label is chosen."""
