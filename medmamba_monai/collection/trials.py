@@ -26,7 +26,7 @@ __all__ = ["export", "ids", "runs", "shapes", "weights"]
 
 WORKFLOWS = (("train", ["train"]), ("train", ["train", "evaluate"]), ("inference", ["inference"]))
 # configurations, options, and what is found afterwards in output_dir
-RUNS = (
+RUNS: tuple[tuple[list[str], list[str], str], ...] = (
     (["train"], ["--epochs", "1", "--val_interval", "1"], "history.csv"),
     (["train", "evaluate"], [], "metrics.json"),
     (["inference"], [], "*"),

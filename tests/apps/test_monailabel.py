@@ -109,6 +109,8 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         try:
             with urllib.request.urlopen(f"{url}/info/", timeout=LIMIT):
                 return
+        except urllib.error.HTTPError:
+            break
         except OSError:
             time.sleep(0.3)
     pytest.fail(f"the server did not start: {log.read_text(encoding='utf-8')[-3000:]}")
