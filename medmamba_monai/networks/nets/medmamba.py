@@ -36,9 +36,11 @@ class MedMamba(PublishedNetwork):
         dropout: dropout of the pooled features in front of the head.
         patch_norm: normalise the tokens of the patch embedding.
         odd_sizes: "pad" adds zeros where a grid cannot be halved or cut into patches, "crop" drops the last row.
+        features_only: return the stages' maps; there is no head then.
 
     Shape:
-        x (B, in_channels, *S) of any size; returns (B, num_classes).
+        x (B, in_channels, *S) of any size; returns (B, num_classes), or with ``features_only`` a list of maps
+        (B, dims[i], *S_i), the highest resolution first.
 
     Raises:
         ValueError: when an argument is out of range or the input does not fit.
@@ -85,6 +87,7 @@ class MedMamba(PublishedNetwork):
         dropout: float = 0.0,
         patch_norm: bool = True,
         odd_sizes: str = "pad",
+        features_only: bool = False,
     ) -> None:
         super().__init__()
         check_choice("spatial_dims", spatial_dims, (2, 3))
@@ -103,6 +106,7 @@ class MedMamba(PublishedNetwork):
         if dims[0] % 2:
             raise ValueError(f"dims is {list(dims)}: blocks split the channels in halves; start with an even number")
         self.spatial_dims, self.in_channels, self.num_classes = spatial_dims, in_channels, num_classes
+        self.features_only = features_only
         pad = odd_sizes == "pad"
         self.smallest = 1 if pad else patch_size * 2 ** (stages - 1)
         self.patch_embed = PatchEmbed(spatial_dims, in_channels, dims[0], patch_size, patch_norm, pad)
@@ -115,21 +119,30 @@ class MedMamba(PublishedNetwork):
             self.stages.append(nn.Sequential(*blocks))
             self.merges.append(PatchMerging(spatial_dims, width, pad) if i < stages - 1 else nn.Identity())
         self.dropout: nn.Module = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.head: nn.Module = nn.Linear(dims[-1], num_classes) if num_classes else nn.Identity()
+        has_head = num_classes > 0 and not features_only
+        self.head: nn.Module = nn.Linear(dims[-1], num_classes) if has_head else nn.Identity()
         self.apply(_init)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        if self.features_only:
+            return self.feature_maps(x)
         x = self.feature_map(x)
         logits: Tensor = self.head(self.dropout(x.flatten(2).mean(2)))
         return logits
 
     def feature_map(self, x: Tensor) -> Tensor:
         """The last stage's map, (B, dims[-1], *S), for example for class activation maps."""
+        return self.feature_maps(x)[-1]
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The maps of all stages, (B, dims[i], *S_i)."""
         check_input(x, self.spatial_dims, self.in_channels, (self.smallest,) * self.spatial_dims)
-        x = self.patch_embed(x)
+        x, maps = self.patch_embed(x), []
         for stage, merge in zip(self.stages, self.merges, strict=True):
-            x = merge(stage(x))
-        return x.movedim(-1, 1)
+            x = stage(x)
+            maps.append(x.movedim(-1, 1))
+            x = merge(x)
+        return maps
 
     @classmethod
     def from_variant(cls, name: str, **overrides: Any) -> MedMamba:

@@ -16,7 +16,7 @@ from medmamba_monai.networks.blocks.plain import PatchTokens
 from medmamba_monai.networks.blocks.vss import init_linear
 from medmamba_monai.networks.layers.plain_mamba import PlainMambaMixer
 from medmamba_monai.networks.layers.precision import Saturate, in_float32, saturate
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import ENCODER_PARTS, UNRECORDED, PublishedNetwork, Source, Variant
 
 _RELEASED: Mapping[str, Any] = MappingProxyType({"selection": "raster", "drop_path_rate": 0.2})
 
@@ -74,6 +74,7 @@ class PlainMamba(PublishedNetwork):
             "l3": Variant({"dim": 448, "depth": 36, "stem_depth": 2, **_RELEASED}, 50_956_456),
         }
     )
+    encoder_parts: ClassVar[tuple[str, ...]] = (*ENCODER_PARTS, "convs")
     source: ClassVar[Source] = Source(
         "PlainMamba: Improving Non-Hierarchical Mamba in Visual Recognition (arXiv 2403.17695)",
         "https://github.com/ChenhongyiYang/PlainMamba @ 0a3aae7",
