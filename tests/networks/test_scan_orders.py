@@ -178,7 +178,15 @@ def test_networks_take_orders_by_name() -> None:
         assert net3(volume).shape == (1, 2, 8, 12, 8)
 
 
-def test_unknown_sizes_are_not_kept() -> None:
+@pytest.mark.parametrize("name", ["snake", "hilbert", "local:2", "multi_path", "reordered"])
+def test_tables_do_not_follow_the_default_device(name: str) -> None:
+    with torch.device("meta"):
+        mixer = ScanMixer(4, order=name, d_state=1)
+        assert mixer(torch.empty(1, 5, 9, 4)).shape == (1, 5, 9, 4)
+    assert bool(ScanMixer(4, order=name, d_state=1)(torch.randn(1, 5, 9, 4)).isfinite().all())
+
+
+def test_unknown_values_are_not_kept() -> None:
     fake = pytest.importorskip("torch._subclasses.fake_tensor")
     mixer = ScanMixer(4, order="radial", d_state=1)
     with fake.FakeTensorMode(allow_non_fake_inputs=True):

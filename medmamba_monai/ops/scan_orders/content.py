@@ -68,7 +68,7 @@ def breadth_first_order(edges: Tensor, nodes: int, costs: Tensor | None = None, 
                 if not seen[other]:
                     seen[other] = True
                     waiting.append(other)
-    return torch.tensor(order)
+    return torch.tensor(order, device="cpu")
 
 
 def _spanning_tree(edges: Tensor, nodes: int, costs: Tensor | None) -> list[list[int]]:
@@ -94,7 +94,7 @@ def _root(parent: list[int], node: int) -> int:
 
 def _neighbours(size: Sequence[int]) -> Tensor:
     """All pairs of positions that are neighbours along an axis, (2, E)."""
-    places = torch.arange(math.prod(size)).reshape(*size)
+    places = torch.arange(math.prod(size), device="cpu").reshape(*size)
     pairs = [
         torch.stack((places.narrow(a, 0, n - 1).flatten(), places.narrow(a, 1, n - 1).flatten()))
         for a, n in enumerate(size)

@@ -18,7 +18,7 @@ def coordinates(size: Sequence[int]) -> list[Tensor]:
         >>> [axis.tolist() for axis in coordinates((2, 2))]
         [[0, 0, 1, 1], [0, 1, 0, 1]]
     """
-    place, found = torch.arange(math.prod(size)), []
+    place, found = torch.arange(math.prod(size), device="cpu"), []
     for n in reversed(size):
         found.append(place % n)
         place = place // n
@@ -40,7 +40,7 @@ def by_keys(*keys: Tensor) -> Tensor:
         >>> by_keys(torch.tensor([1, 0, 1, 0]), torch.tensor([0, 1, -1, 0])).tolist()
         [3, 1, 2, 0]
     """
-    order = torch.arange(keys[0].numel())
+    order = torch.arange(keys[0].numel(), device="cpu")
     for key in reversed(keys):
         order = order[torch.argsort(key[order], stable=True)]
     return order
@@ -195,12 +195,12 @@ def atrous(size: Size, step: int, number: int) -> Tensor:
 def interleaved(size: Size, step: int) -> Tensor:
     """Positions j, j + step, ... for j = 0, 1, ..., padded at the end, as in MambaMIL (arXiv 2403.06800)."""
     length = math.prod(size)
-    return flat([by_keys(torch.arange(-(-length // step) * step) % step)], [length])
+    return flat([by_keys(torch.arange(-(-length // step) * step, device="cpu") % step)], [length])
 
 
 def shuffled(size: Size, seed: int = 0) -> Tensor:
     """A random order, the same for the same seed."""
-    return torch.randperm(math.prod(size), generator=torch.Generator().manual_seed(seed))
+    return torch.randperm(math.prod(size), generator=torch.Generator("cpu").manual_seed(seed), device="cpu")
 
 
 def morph_blocks(size: Size) -> Tensor:

@@ -22,9 +22,9 @@ def hilbert(size: Vector, number: int = 0) -> Tensor:
     """
     dims = len(size)
     corner, exchanged = divmod(number % 2**3, 2) if dims == 2 else (number % 2**3, 0)
-    places = torch.tensor(_curve(size[::-1] if exchanged else size))
+    places = torch.tensor(_curve(size[::-1] if exchanged else size), device="cpu")
     places = places.flip(-1) if exchanged else places
-    index = torch.zeros(math.prod(size), dtype=torch.long)
+    index = torch.zeros(math.prod(size), dtype=torch.long, device="cpu")
     for axis, n in enumerate(size):
         mirrored = corner >> (dims - 1 - axis) & 1
         index = index * n + (n - 1 - places[:, axis] if mirrored else places[:, axis])

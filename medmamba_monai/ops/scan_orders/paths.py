@@ -164,7 +164,7 @@ class TablePath(Path):
         count = math.prod(size)
         if self.slices:
             within = CURVE_FUNCTIONS[self.curve](size[1:], *self.arguments)
-            order = (torch.arange(size[0])[:, None] * math.prod(size[1:]) + within).flatten()
+            order = (torch.arange(size[0], device="cpu")[:, None] * math.prod(size[1:]) + within).flatten()
         else:
             order = CURVE_FUNCTIONS[self.curve](size, *self.arguments)
         order = (order.flip(0) if self.backward else order).to(device)
