@@ -11,10 +11,12 @@ from medmamba_monai.networks.blocks.nn_mamba import SiameseMambaBlock
 from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
 from medmamba_monai.networks.nets import (
     S4MIL,
+    FusionMamba,
     MambaIR,
     MambaIRUNet,
     MambaMIL,
     MambaMorph,
+    MambaRecon,
     MamMIL,
     NnMamba,
     NnMambaClassifier,
@@ -117,6 +119,38 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"\.conv\.0\.|^(last)\.conv\.0\.", lambda found: f"{found[1] or ''}.norm."),
         (r"\.conv\.3\.", ".conv."),
     ),
+    MambaRecon: (
+        (r"^patch_embed\.", "embeds.0."),
+        (r"^layers\.(\d+)\.blocks\.", lambda found: f"stages.{int(found[1]) // 2}."),
+        (r"^layers\.(\d+)\.patch_embed\.", lambda found: f"embeds.{int(found[1]) // 2 + 1}."),
+        (r"^layers\.(\d+)\.unpatchify\.layer\.", lambda found: f"unpatchify.{int(found[1]) // 2}.linear."),
+        (r"\.ln_1\.", ".norm."),
+        (r"\.self_attention\.", ".mixer."),
+        (r"\.mixer\.conv2d\.", ".mixer.conv."),
+    ),
+    FusionMamba: (
+        (r"^patch_embed([12])\.", lambda found: f"embeds.{int(found[1]) - 1}."),
+        (r"^layers\.(\d)\.blocks\.", r"encoder.\1."),
+        (r"^layers\.(\d)\.downsample\.", r"merges.\1."),
+        (r"^layers_up\.(\d)\.blocks\.", r"decoder.\1."),
+        (r"^layers_up\.(\d)\.upsample\.", lambda found: f"expands.{int(found[1]) - 1}."),
+        (r"^Cross_block\.(\d)\.", lambda found: f"crosses.{int(found[1]) - 1}."),
+        (r"\.Cross_layer\.texture_enhance([12])\.", r".conv\1."),
+        (r"\.ln_([12])\.", r".norm\1."),
+        (r"^((?:en|de)coder\.\d\.\d+)\.norm\.", r"\1.norm1."),
+        (r"\.self_attention_cross_(channel|spatial)\.", ".weigh."),
+        (r"\.(op|self_attention_cross)\.", ".mixer."),
+        (r"\.mixer\.conv2d\.", ".mixer.conv."),
+        (r"\.mixer\.in_proj1\.", ".mixer.in_proj."),
+        (r"\.conv_branch\.", ".conv."),
+        (r"\.learnable_mask$", ".share"),
+        (r"\.learnable_theta$", ".theta"),
+        (r"\.se\.norm\.", ".select.norm."),
+        (r"\.se\.global_reduce\.", ".select.fc1."),
+        (r"\.se\.channel_select\.", ".select.fc2."),
+        (r"^final_up\.", "head.expand."),
+        (r"^final_conv\.", "head.conv."),
+    ),
     MambaMorph: (*_MORPH, (r"^transformer\.layers\.(\d)\.(norm|mamba)\.", r"encoder.mixers.\1.block.\2.")),
     VMambaMorph: (
         *_MORPH,
@@ -181,6 +215,8 @@ _GRIDS = r"(spatial_trans|integrate\.transformer)\.grid$"
 _UNUSED: dict[type[nn.Module], str] = {
     MambaMorph: _GRIDS,
     VMambaMorph: _GRIDS,
+    MambaRecon: r"last_dc\.patch_embed\.",
+    FusionMamba: r"Cross_block\.0\.|.*\.Diff_enhance\.|.*\.base_mask$",
     Vivim: r"encoder\.downsample_layers\.layer_norm\.|decoder\.classifier\.",
 }
 
@@ -209,6 +245,8 @@ def renamer(network: nn.Module) -> Callable[[str], str] | None:
         return None
     if isinstance(network, VMambaMorph) and network.released:
         rules = (*rules, (r"\.blocks\.\d+\.", ".blocks.0."))
+    if isinstance(network, MambaRecon):
+        rules = ((r"^last_dc\.unpatchify\.layer\.", f"unpatchify.{len(network.stages)}.linear."), *rules)
     if isinstance(network, MambaIR):
         rules = (*rules, *_restoration_rules(network))
     return lambda key: apply(rules, key)

@@ -189,6 +189,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "TMamba",
         {"spatial_dims": 2, "units": [1, 1, 1], "channels": 4, "skips": [4, 4, 4], "img_size": [16, 24]},
     ),
+    "mambarecon_2d": ("MambaRecon", {"spatial_dims": 2, "dim": 8, "depths": [1]}),
+    "fusion_mamba_2d": (
+        "FusionMamba",
+        {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]},
+    ),
     "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
     "nnmamba_released_2d": ("NnMamba", {"spatial_dims": 2, "channels": 4, "blocks": 2, "head": "released"}),
     "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
@@ -280,6 +285,10 @@ CLASSIFIERS = {
 # why a TorchScript trace holds for the traced size only
 _TABLES = "positions of curves, windows and lattices are computed when it is traced"
 TRACES_OF_ONE_SIZE = {
+    **dict.fromkeys(
+        ("mambamorph_2d", "mambamorph_3d", "vmambamorph_3d"),
+        "MONAI's Warp writes into its grid, which a trace records with its size",
+    ),
     "mammil": "Mamba-2's chunks are counted when it is traced",
     **dict.fromkeys(
         (
@@ -294,7 +303,15 @@ TRACES_OF_ONE_SIZE = {
     ),
 }
 # networks that take something other than one image
-KINDS = {"MambaMIL": "bag", "S4MIL": "bag", "MamMIL": "graph", "MambaMorph": "pair", "VMambaMorph": "pair"}
+KINDS = {
+    "MambaMIL": "bag",
+    "S4MIL": "bag",
+    "MamMIL": "graph",
+    "MambaMorph": "pair",
+    "VMambaMorph": "pair",
+    "FusionMamba": "images",
+    "MambaRecon": "kspace",
+}
 # for networks that halve an image so often that one voxel would be left, which no scan mixes
 SIZES = {"nnmamba_3d": (17, 10, 18)}
 ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
@@ -303,8 +320,10 @@ ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
 def arguments(case: str) -> dict[str, Any]:
     """All constructor arguments of a case."""
     name, given = CASES[case]
-    if KINDS.get(name) == "pair":
+    if KINDS.get(name) in ("pair", "images"):
         return {"in_channels": 2, **given}
+    if KINDS.get(name) == "kspace":
+        return given
     return {"in_channels": 2, "num_classes" if name in CLASSIFIERS else "out_channels": 3, **given}
 
 

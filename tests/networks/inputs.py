@@ -14,7 +14,7 @@ Given = tuple[Tensor, ...]
 
 
 def kind(case: str) -> str:
-    """ "image", "pair" of images, "bag" of features, or "graph": a bag with edges and orders."""
+    """ "image", "pair" or "images" for two, "kspace" for an image with mask and coils, "bag" of features, or "graph": a bag with edges and orders."""
     return KINDS.get(CASES[case][0], "image")
 
 
@@ -35,11 +35,14 @@ def inputs(case: str, batch: int = 2, size: Sequence[int] | None = None) -> Give
     bag = (batch, math.prod(size), 2)
     shape = {"bag": bag, "graph": bag}.get(kind(case), (batch, 2, *size))
     random = torch.Generator().manual_seed(1)
-    drawn = tuple(torch.randn(shape, generator=random) for _ in range(2 if kind(case) == "pair" else 1))
+    drawn = tuple(torch.randn(shape, generator=random) for _ in range(2 if kind(case) in ("pair", "images") else 1))
     if kind(case) == "graph":
         walks = [torch.stack([torch.randperm(bag[1], generator=random) for _ in range(3)]) for _ in range(batch)]
         edges = torch.randint(bag[1], (batch, 2, 3 * bag[1]), generator=random)
         return (*drawn, edges, torch.stack(walks))
+    if kind(case) == "kspace":
+        mask = torch.rand((batch, 1, *size), generator=random) < 0.5
+        return (*drawn, mask, torch.randn((batch, 3, *size, 2), generator=random))
     return drawn
 
 
@@ -60,6 +63,8 @@ def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:
         return [(len(x), 3)]
     if kind(case) == "pair":
         return [tuple(x.shape), (len(x), axes(case), *x.shape[2:])]
+    if kind(case) in ("images", "kspace"):
+        return [tuple(x.shape)]
     return [(len(x), 3, *x.shape[2:])]
 
 

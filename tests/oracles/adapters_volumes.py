@@ -12,10 +12,12 @@ from medmamba_monai.networks.blocks.nn_mamba import SiameseMambaBlock
 from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
 from medmamba_monai.networks.nets import (
     S4MIL,
+    FusionMamba,
     MambaIR,
     MambaIRUNet,
     MambaMIL,
     MambaMorph,
+    MambaRecon,
     MamMIL,
     NnMamba,
     NnMambaClassifier,
@@ -26,10 +28,27 @@ from medmamba_monai.networks.nets import (
 )
 
 NAMES = (
-    "mambair", "mambair_unet", "mambamil_bimamba", "mambamil_mamba", "mambamil_srmamba", "mammil", "mammil_bimamba2", "mammil_directmamba",
-    "nnmamba_cls", "nnmamba_cls_b", "nnmamba_miccss_layer", "nnmamba_seg", "s4mil", "segmamba", "tmamba",
-    "mambamorph", "vivim", "vmambamorph",
-)  # fmt: skip
+    "fusionmamba",
+    "mambair",
+    "mambair_unet",
+    "mambamil_bimamba",
+    "mambamil_mamba",
+    "mambamil_srmamba",
+    "mambamorph",
+    "mambarecon",
+    "mammil",
+    "mammil_bimamba2",
+    "mammil_directmamba",
+    "nnmamba_cls",
+    "nnmamba_cls_b",
+    "nnmamba_miccss_layer",
+    "nnmamba_seg",
+    "s4mil",
+    "segmamba",
+    "tmamba",
+    "vivim",
+    "vmambamorph",
+)
 
 
 def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
@@ -46,6 +65,10 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         return _mambamil(ctor)
     if name == "tmamba":
         return TMamba(3, ctor["in_channels"], ctor["classes"], img_size=ctor["input_size"])
+    if name == "fusionmamba":
+        return _fusion(ctor)
+    if name == "mambarecon":
+        return _mambarecon(ctor)
     if name == "mambair_unet":
         return _mambair_unet(ctor)
     return {"mambair": _mambair, "mammil": _mammil, "s4mil": _s4mil, "segmamba": _segmamba, "vivim": _vivim}[name](ctor)
@@ -141,3 +164,15 @@ def _mambair(ctor: Mapping[str, Any]) -> nn.Module:
 def _mambair_unet(ctor: Mapping[str, Any]) -> nn.Module:
     given = {"refinement": ctor["num_refinement_blocks"], "bias": ctor["bias"], "expand": ctor["mlp_ratio"]}
     return MambaIRUNet(2, ctor["inp_channels"], ctor["out_channels"], ctor["dim"], ctor["num_blocks"], **given)
+
+
+def _fusion(ctor: Mapping[str, Any]) -> nn.Module:
+    given = {key: ctor[key] for key in ("depths", "depths_decoder", "dims", "patch_size", "d_state")}
+    return FusionMamba(2, ctor["in_chans"], design="released", **given)
+
+
+def _mambarecon(ctor: Mapping[str, Any]) -> nn.Module:
+    """Takes the coils' maps as (B, 2, coils, H, W)."""
+    net = MambaRecon(2, ctor["dims"][0], ctor["depths"], ctor["patch_size"], ctor["d_state"])
+    net.register_forward_pre_hook(lambda _, given: (*given[:2], given[2].movedim(1, -1)))
+    return net

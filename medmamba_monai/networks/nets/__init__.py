@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medmamba_monai.networks.nets.composed_unet import ComposedUNet
 from medmamba_monai.networks.nets.efficient_vmamba import EfficientVMamba
+from medmamba_monai.networks.nets.fusion_mamba import FusionMamba
 from medmamba_monai.networks.nets.h_vmunet import HVMUNet
 from medmamba_monai.networks.nets.hc_mamba import HCMamba
 from medmamba_monai.networks.nets.hmt_unet import HMTUNet
@@ -15,6 +16,7 @@ from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.mambair import MambaIR, MambaIRUNet
 from medmamba_monai.networks.nets.mambamil import S4MIL, MambaMIL, MamMIL
 from medmamba_monai.networks.nets.mambamorph import MambaMorph, VMambaMorph
+from medmamba_monai.networks.nets.mambarecon import MambaRecon
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.mhs_vm import MHSVM
 from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
@@ -49,7 +51,9 @@ __all__ = [
     "MambaND",
     "MambaIR",
     "MambaIRUNet",
+    "FusionMamba",
     "MambaMIL",
+    "MambaRecon",
     "MambaMorph",
     "MambaUNet",
     "MamMIL",
