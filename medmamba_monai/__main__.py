@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("medmamba_monai.collection.planned.write", "plan a bundle for a folder of images, by nnU-Net's rules"),
     "train": ("medmamba_monai.collection.planned.train", "train a planned bundle, or go on where it stopped"),
     "orders": ("medmamba_monai.scan_order_page", "list the scan orders, or write their page with a picture of each"),
+    "convert": ("medmamba_monai.collection.planned.convert", "turn nnU-Net's U-Mamba folders into bundles, and back"),
     "prepare": ("medmamba_monai.collection.prepare", "check a public data set and lay it out for a bundle"),
     "list": (
         "medmamba_monai.collection.listing",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from medmamba_monai.autoconfig.nnunet_plans import even_blocks, released_network
+
 __all__ = ["NETWORKS", "define_network"]
 
 Record = dict[str, Any]
@@ -31,6 +33,9 @@ def define_network(name: str, plan: Mapping[str, Any], in_channels: int, out_cha
     if name not in NETWORKS:
         raise ValueError(f"network {name!r} is unknown: choose one of {', '.join(NETWORKS)}")
     dims = len(plan["patch_size"])
+    if name.endswith("_released"):
+        variant = name.removeprefix("umamba_").removesuffix("_released")
+        return released_network(variant, plan, even_blocks(plan), in_channels, out_channels)
     target, arguments = NETWORKS[name](plan, dims)
     return {
         "_target_": target,
@@ -81,6 +86,9 @@ def _segresnet(plan: Mapping[str, Any], dims: int) -> tuple[str, Record]:
 NETWORKS: dict[str, Callable[[Mapping[str, Any], int], tuple[str, Record]]] = {
     "umamba_bottleneck": _umamba("bottleneck"),
     "umamba_encoder": _umamba("encoder"),
+    # the blocks of the authors' public code, so that weights can go there
+    "umamba_bottleneck_released": _umamba("bottleneck"),
+    "umamba_encoder_released": _umamba("encoder"),
     "lkm_unet": _lkm,
     "lightm_unet": _lightm,
     "swin_umamba": _swin,

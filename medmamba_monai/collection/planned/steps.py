@@ -23,8 +23,12 @@ def geometry_steps(plan: Mapping[str, Any], label: bool) -> list[Step]:
     data, values = plan["dataset"], plan["configuration"]
     keys: Any = ["image", "label"] if label else "image"
     steps: list[Step] = []
-    if not data["pictures"]:
+    # weights of nnU-Net know the axes of its arrays
+    axes = data.get("axes", {"reorient": not data["pictures"]})
+    if axes["reorient"]:
         steps.append({"_target_": "Orientationd", "keys": keys, "axcodes": "RAS", "labels": None})
+    if "order" in axes:
+        steps.append({"_target_": HERE + "arrays.AxesOrderd", "keys": keys, "order": axes["order"]})
     if values["crop_to_nonzero"]:
         crop = {"_target_": "CropForegroundd", "keys": keys, "source_key": "image", "select_fn": "$geometry.nonzero"}
         steps.append(crop | {"allow_smaller": True})
@@ -70,19 +74,26 @@ def normalisation_steps(plan: Mapping[str, Any]) -> list[Step]:
     """One step when all channels are treated alike, otherwise one with a transform a channel."""
     values = plan["configuration"]
     schemes, only = values["normalisation"], values["nonzero_only"]
-    if set(schemes) == {"none"}:
-        return []
-    if set(schemes) == {"zscore"} and len(set(only)) == 1:
-        return [{"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": only[0], "channel_wise": True}]
-    each = [_scheme(*row) for row in zip(schemes, only, values["intensities"], strict=True)]
+    masked = [channel for channel, inside in enumerate(only) if inside]
+    steps: list[Step] = []
+    if masked:
+        everywhere = {} if len(masked) == len(schemes) else {"channels": masked}
+        steps.append({"_target_": HERE + "arrays.MaskedZscored", "keys": "image", **everywhere})
+    rest = ["none" if inside else scheme for scheme, inside in zip(schemes, only, strict=True)]
+    if set(rest) == {"none"}:
+        return steps
+    if set(rest) == {"zscore"}:
+        return [*steps, {"_target_": "NormalizeIntensityd", "keys": "image", "channel_wise": True}]
+    # the mask is found before other channels change: zero may become another number
+    each = [_scheme(*row) for row in zip(rest, values["intensities"], strict=True)]
     if len(each) == 1:
-        return [{"_target_": each[0].pop("_target_") + "d", "keys": "image", **each[0]}]
-    return [{"_target_": HERE + "items.ByChanneld", "keys": "image", "transforms": each}]
+        return [*steps, {"_target_": each[0].pop("_target_") + "d", "keys": "image", **each[0]}]
+    return [*steps, {"_target_": HERE + "items.ByChanneld", "keys": "image", "transforms": each}]
 
 
-def _scheme(scheme: str, nonzero: bool, intensities: Mapping[str, float]) -> Step:
+def _scheme(scheme: str, intensities: Mapping[str, float]) -> Step:
     if scheme == "zscore":
-        return {"_target_": "NormalizeIntensity", "nonzero": nonzero}
+        return {"_target_": "NormalizeIntensity"}
     if scheme == "range":
         return {"_target_": "ScaleIntensity"}
     if scheme == "none":

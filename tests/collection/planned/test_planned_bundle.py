@@ -224,12 +224,12 @@ def test_inference_on_volumes(trained: dict[str, tuple[Path, Path]], tmp_path: P
         nib.save(nib.Nifti1Image(array, turned), tmp_path / f"head_{channel:04}.nii.gz")
     image = tmp_path / "head_0000.nii.gz"
     infer(root, image, tmp_path / "one", "inference", overlay=True)
-    found = nib.load(tmp_path / "one" / "head_seg.nii.gz")
+    found = nib.load(tmp_path / "one" / "head_0000_seg.nii.gz")
     assert found.shape == source.shape and np.allclose(found.affine, turned, atol=1e-4)
     assert set(np.unique(np.asarray(found.dataobj))) <= {0, 1, 2}
     assert (tmp_path / "one" / "head_overlay.png").is_file() and (tmp_path / "one" / "head_volumes.json").is_file()
     infer(root, image, tmp_path / "all", "inference", "ensemble", mirror_axes=[0])
-    assert nib.load(tmp_path / "all" / "head_seg.nii.gz").shape == source.shape
+    assert nib.load(tmp_path / "all" / "head_0000_seg.nii.gz").shape == source.shape
 
 
 def test_inference_on_pictures(trained: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
