@@ -27,7 +27,8 @@ class WeightsError(ValueError):
 def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tensor]:
     """Rename and fold the keys of a checkpoint so that ``network.load_state_dict`` takes them strictly.
 
-    Understands the authors' names of MedMamba, U-Mamba (bottleneck and encoder, 2D and 3D), mamba-ssm's ``Mamba`` and
+    Understands the authors' names of MedMamba, U-Mamba (bottleneck and encoder, 2D and 3D, of the released code and of
+    the paper's), mamba-ssm's ``Mamba`` and
     ``Mamba2``, S4, S4D and the PyTorch port of S5, and our own; checkpoints of nnU-Net trainers and other dicts that
     hold the weights under one key; prefixes left by DataParallel and torch.compile; and the copies of keys that
     U-Mamba's modules register twice.
@@ -119,12 +120,21 @@ def _renamer(network: nn.Module) -> Callable[[str], str]:
 
 def _rename_umamba(key: str, last_stage: int) -> str:
     key = key.removeprefix("decoder.") if key.startswith("decoder.encoder.") else key
-    rules = (
+    rules: vss_rules.Rules = (
         (r"\.all_modules\.0\.", ".conv."),
         (r"\.all_modules\.1\.", ".norm."),
         (r"\.conv([12])\.conv\.", r".conv\1."),
         (r"\.conv([12])\.norm\.", r".norm\1."),
         (r"\.conv3\.", ".shortcut."),
+        # the code of the paper, before April 2024
+        (r"^encoder\.stem\.convs\.0\.conv\.", "stem.0."),
+        (r"^encoder\.stem\.convs\.0\.norm\.", "stem.2."),
+        (r"\.skip\.(\d)\.conv\.", r".shortcut.\1."),
+        (r"\.skip\.(\d)\.norm\.", lambda found: f".shortcut.{int(found[1]) + 2}."),
+        (r"^((?:en|de)coder\.stages\.\d+)\.blocks\.", r"\1."),
+        (r"^decoder\.transpconvs\.", "up."),
+        (r"^ln\.", f"mixers.{last_stage}.norm."),
+        (r"^mamba\.", f"mixers.{last_stage}.mamba."),
         (r"^encoder\.stem\.", "stem."),
         (r"^encoder\.stages\.", "encoder."),
         (r"^encoder\.mamba_layers\.", "mixers."),

@@ -54,6 +54,8 @@ class UMamba(PublishedNetwork):
             works at ``img_size`` only.
         img_size: size of the input, needed by ``channel_tokens`` only.
         deep_supervision: while training, return one output a decoder stage.
+        conv_bias: give the convolutions a bias. The released design keeps that of the first block of each stage, and
+            both designs that of the heads, as the authors' code does.
         d_state: numbers in the state of each Mamba channel.
         d_conv: taps of Mamba's convolution.
         expand: inner width of Mamba over its channels.
@@ -106,6 +108,7 @@ class UMamba(PublishedNetwork):
         channel_tokens: bool = False,
         img_size: Sequence[int] | None = None,
         deep_supervision: bool = False,
+        conv_bias: bool = True,
         d_state: int = 16,
         d_conv: int = 4,
         expand: float = 2,
@@ -131,7 +134,7 @@ class UMamba(PublishedNetwork):
             raise ValueError(f"kernel_sizes is {kernel_sizes}: use odd sizes, which keep a map's size")
         depths = per_stage("n_blocks", n_blocks, stages)
         up_depths = per_stage("n_decoder_blocks", n_decoder_blocks, stages - 1)
-        block: dict[str, Any] = {"norm": norm, "act": act}
+        block: dict[str, Any] = {"norm": norm, "act": act, "bias": conv_bias}
         self._build_encoder(features, kernels, depths, design, block)
         self._build_decoder(features, kernels, up_depths, design, out_channels, block)
         places = _mamba_places(variant, mamba_stages, stages)
@@ -155,7 +158,7 @@ class UMamba(PublishedNetwork):
             self.stem = _stage(dims, self.in_channels, features[0], kernels[0], ones, depths[0], design, block)
         else:
             padding = tuple(k // 2 for k in kernels[0])
-            conv = Conv[Conv.CONV, dims](self.in_channels, features[0], kernels[0], 1, padding)
+            conv = Conv[Conv.CONV, dims](self.in_channels, features[0], kernels[0], 1, padding, bias=block["bias"])
             norm = make_norm(block["norm"], dims, features[0])
             self.stem = nn.Sequential(conv, Saturate(), norm, make_act(block["act"]))
         widths = (features[0], *features)
@@ -178,7 +181,8 @@ class UMamba(PublishedNetwork):
         for depth, s in zip(depths, range(len(features) - 2, -1, -1), strict=True):
             if design == "paper":
                 stride = self.strides[s + 1]
-                self.up.append(Conv[Conv.CONVTRANS, dims](features[s + 1], features[s], stride, stride))
+                up = Conv[Conv.CONVTRANS, dims]
+                self.up.append(up(features[s + 1], features[s], stride, stride, bias=block["bias"]))
             else:
                 self.up.append(Conv[Conv.CONV, dims](features[s + 1], features[s], 1))
             width = 2 * features[s] if s > 0 or self.top_skip else features[s]
@@ -201,7 +205,7 @@ class UMamba(PublishedNetwork):
     def decode(self, skips: list[Tensor]) -> Tensor | list[Tensor]:
         """The logits from the encoder's maps: one tensor, or with deep supervision in training one a stage."""
         x = skips[-1]
-        every = self.deep_supervision and self.training
+        every = self.returns_all()
         outputs = []
         for i, (up, stage, head) in enumerate(zip(self.up, self.decoder, self.heads, strict=True)):
             skip = skips[-2 - i]
@@ -211,6 +215,10 @@ class UMamba(PublishedNetwork):
             if every or last:
                 outputs.append(saturate(in_float32(head, x)))
         return outputs[::-1] if every else outputs[-1]
+
+    def returns_all(self) -> bool:
+        """Whether `forward` returns the outputs of all stages: with deep supervision, in training."""
+        return self.deep_supervision and self.training
 
     @classmethod
     def from_variant(cls, name: str, **overrides: Any) -> UMamba:
@@ -239,9 +247,10 @@ def _stage(
     design: str,
     block: dict[str, Any],
 ) -> nn.Sequential:
-    first = "conv" if design == "released" else "pool"
     ones = (1,) * spatial_dims
-    blocks = [ResidualConvBlock(spatial_dims, in_channels, channels, kernel, stride, first, **block)]
+    # the authors' released code gives its own blocks a bias whatever is asked for
+    first = {**block, "shortcut": "conv", "bias": True} if design == "released" else {**block, "shortcut": "pool"}
+    blocks = [ResidualConvBlock(spatial_dims, in_channels, channels, kernel, stride, **first)]
     for _ in range(depth - 1):
         blocks.append(ResidualConvBlock(spatial_dims, channels, channels, kernel, ones, "identity", **block))
     return nn.Sequential(*blocks)
