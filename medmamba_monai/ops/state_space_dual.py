@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medmamba_monai.ops.autocast import without_autocast
+from medmamba_monai.ops.backends import triton_dual
 from medmamba_monai.ops.backends.chunked import is_tracing
 
 # Chunk states are joined in blocks of so many, blocks of blocks the same way: the cost stays linear in the length.
@@ -102,7 +103,7 @@ def scalar_decay_scan(
         B: input map of each group of heads.
         C: output map of each group of heads.
         initial_state: state before the first step, zero if None.
-        chunk_size: steps joined by one matrix product, at least 1.
+        chunk_size: steps joined by one matrix product, at least 1; Triton's kernels, on a GPU, choose it themselves.
 
     Shape:
         x (B, L, H, P); log_decay (B, L, H); B, C (B, L, G, N); initial_state (B, H, P, N). With a rank x is
@@ -123,6 +124,9 @@ def scalar_decay_scan(
     if x.shape[-2] % B.shape[-2]:
         raise ValueError(f"B has {B.shape[-2]} groups: they must divide the {x.shape[-2]} heads of x")
     ranked = x.dim() == 5
+    if not ranked and triton_dual.serves(x, B):
+        y, state, _ = triton_dual.triton_dual_scan(x, log_decay, B, C, initial_state)
+        return y, state
     if not ranked:
         x, B, C = x.unsqueeze(2), B.unsqueeze(2), C.unsqueeze(2)
     piece = x.shape[1] if is_tracing() else min(_PIECE, x.shape[1])
