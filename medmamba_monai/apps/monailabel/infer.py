@@ -75,13 +75,15 @@ class BundleInfer(BundleInferTask):
             except InputError as error:
                 # the server answers with the sentence instead of 'Internal Server Error'
                 raise HTTPException(400, str(error)) from None
+        # MONAI's Spacingd takes every key that starts with 'image_' for metadata
+        data["name_of_image"] = data.pop("image_path", "")
         return data
 
     def _finish(self, data: Data) -> Data:
         """Drops the axis of channels of a label map; chooses a format that keeps its numbers."""
         known = {2: (".png",), 3: (".nii.gz", ".nii", ".nrrd")}[self.spatial_dims]
         if not data.get("result_extension"):
-            name = str(data.get("image_path", ""))
+            name = str(data.get("name_of_image", ""))
             data["result_extension"] = next((ending for ending in known if name.endswith(ending)), known[0])
         if self.kind == InferType.OTHERS:
             return data
