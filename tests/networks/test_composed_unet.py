@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from medmamba_monai.networks.layers.sequence_mixer import CORES, SequenceMixer
 from medmamba_monai.networks.nets import ComposedUNet
+from medmamba_monai.ops.scan_order import scan_order
+from medmamba_monai.ops.scan_orders.table import ORDERS
 
 SMALL = {"depths": [1, 1], "dims": [8, 16]}
 
@@ -70,3 +77,35 @@ def test_blocks_without_a_residual_forget_their_input() -> None:
 def test_wrong_arguments(arguments: dict[str, object], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         ComposedUNet(2, 1, 1, **{**SMALL, **arguments})
+
+
+def test_the_example_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "compose.md").read_text(encoding="utf-8")
+    config = json.loads(re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0])
+    net = ConfigParser(config).get_parsed_content("network_def").eval()
+    assert net(torch.randn(1, 1, 33, 40)).shape == (1, 3, 33, 40)
+    mixers = [stage[0].mixer for stage in (*net.encoder.stages, *net.decoder.stages)]
+    assert [mixer.order.name for mixer in mixers] == ["hilbert", "local:4", "hilbert", "local:4", "hilbert"]
+    assert {type(core) for mixer in mixers for core in mixer.cores} == {CORES["mamba2"]}
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("name", ORDERS)
+def test_every_order_that_fits(name: str, spatial_dims: int) -> None:
+    if spatial_dims not in ORDERS[name].paths:
+        pytest.skip("the order exists in other dimensions")
+    if scan_order(name, spatial_dims).scans_channels:
+        with pytest.raises(ValueError, match="scans along channels"):
+            ComposedUNet(spatial_dims, 1, 1, order=name, **SMALL)
+        return
+    net = ComposedUNet(spatial_dims, 1, 1, order=name, **SMALL).eval()
+    size = (13, 11, 9)[:spatial_dims]
+    y = net(torch.randn(1, 1, *size))
+    assert y.shape == (1, 1, *size) and y.isfinite().all()
+
+
+def test_heads_with_patterns_of_their_own() -> None:
+    net = ComposedUNet(2, 1, 1, mixer="heads", order="multi_head", mixer_arguments={"heads": 2}, **SMALL)
+    assert net(torch.randn(1, 1, 9, 8)).shape == (1, 1, 9, 8)
+    first, second = net.encoder.stages[0][0].mixer.heads
+    assert first.order.steps != second.order.steps

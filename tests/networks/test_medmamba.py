@@ -85,7 +85,7 @@ def test_merging_takes_neighbours_rows_first() -> None:
         ({"drop_path_rate": 1.5}, "drop_path_rate is 1.5"),
         ({"dropout": -0.1}, "dropout is -0.1"),
         ({"odd_sizes": "keep"}, "odd_sizes is 'keep'"),
-        ({"order": "spiral"}, "no scan order 'spiral'"),
+        ({"order": "whirl"}, "no scan order 'whirl'"),
         ({"patch_size": 0}, "patch_size is 0"),
     ],
     ids=str,

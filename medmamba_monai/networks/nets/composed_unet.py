@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medmamba_monai.networks.blocks.arguments import check_choice, check_positive
 from medmamba_monai.networks.blocks.decoders import ExpandDecoder, ExpandHead, UnetrDecoder
-from medmamba_monai.networks.blocks.vss import VSSEncoder, drop_paths, init_linear, vss_stage
+from medmamba_monai.networks.blocks.vss import MIXERS, VSSEncoder, drop_paths, init_linear, vss_stage
 from medmamba_monai.networks.layers.precision import in_float32, saturate
 from medmamba_monai.networks.nets.variant import PublishedNetwork, Source
 
@@ -25,9 +25,11 @@ class ComposedUNet(PublishedNetwork):
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         out_channels: classes; 1 gives one map of logits.
-        core: "s6" (Mamba), "mamba2", "mamba3", "s4", "s4d" or "s5"; mixer "scan" takes "s6" only.
-        order: name of the scan order, see `medmamba_monai.ops.scan_order`.
-        mixer: "scan" (VMamba's: one projection, the paths scanned inside) or "sequence" (a whole layer a sequence).
+        core: "s6" (Mamba), "mamba2", "mamba3", "s4", "s4d" or "s5"; others than "s6" need mixer "sequence".
+        order: name of the scan order, see `medmamba_monai.ops.scan_order`, or a list that blocks take in turn, those
+            of the decoder after those of the encoder.
+        mixer: "scan" (VMamba's: one projection, the paths scanned inside), "sequence" (a whole layer a sequence) or
+            "heads" (MHS-VM's, arXiv 2406.05992: groups of channels in patterns of their own).
         block: "vss" (residual), "replace" (U-Mamba's, without residual) or "ss_conv_ssm" (MedMamba's, mixer "scan").
         decoder: "add" (VM-UNet's), "concat" (Mamba-UNet's) or "unetr" (Swin-UMamba's; it needs patch_size 2).
         depths: blocks of each encoder stage; those of the decoder mirror them.
@@ -66,7 +68,7 @@ class ComposedUNet(PublishedNetwork):
         in_channels: int,
         out_channels: int,
         core: str = "s6",
-        order: str = "cross",
+        order: str | Sequence[str] = "cross",
         mixer: str = "scan",
         block: str = "vss",
         decoder: str = "concat",
@@ -100,7 +102,12 @@ class ComposedUNet(PublishedNetwork):
             self.head: nn.Module = Conv[Conv.CONV, spatial_dims](dims[0], out_channels, 1)
             return
         rates = drop_paths(drop_path_rate, depths)
-        stages = [vss_stage(spatial_dims, dims[i], rates[i], **parts) for i in reversed(range(len(dims) - 1))]
+        levels = list(reversed(range(len(dims) - 1)))
+        firsts = [sum(depths) + sum(depths[j] for j in levels[:place]) for place in range(len(levels))]
+        stages = [
+            vss_stage(spatial_dims, dims[i], rates[i], first_layer=first, **parts)
+            for i, first in zip(levels, firsts, strict=True)
+        ]
         for stage in stages:
             stage.apply(init_linear)
         self.decoder = ExpandDecoder(spatial_dims, dims, stages, decoder, large_kernel)
@@ -118,10 +125,10 @@ class ComposedUNet(PublishedNetwork):
 
 def _parts(core: str, mixer: str, block: str, mlp_ratio: float, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a stage of blocks; refuses parts that do not go together."""
-    check_choice("mixer", mixer, ("scan", "sequence"))
+    check_choice("mixer", mixer, tuple(MIXERS))
     check_choice("block", block, ("vss", "replace", "ss_conv_ssm"))
-    if mixer == "scan" and core != "s6":
-        raise ValueError(f'core is {core!r}: mixer "scan" has the core "s6" only; use mixer="sequence"')
+    if mixer != "sequence" and core != "s6":
+        raise ValueError(f'core is {core!r}: mixer "{mixer}" has the core "s6" only; use mixer="sequence"')
     if block == "ss_conv_ssm":
         if mixer != "scan" or mlp_ratio:
             raise ValueError(f'mixer is {mixer!r} and mlp_ratio {mlp_ratio}: block "ss_conv_ssm" takes "scan" and 0')
