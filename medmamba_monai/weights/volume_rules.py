@@ -12,6 +12,7 @@ from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
 from medmamba_monai.networks.nets import (
     S4MIL,
     FusionMamba,
+    GATMamba,
     MambaIR,
     MambaIRUNet,
     MambaMIL,
@@ -151,6 +152,13 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^final_up\.", "head.expand."),
         (r"^final_conv\.", "head.conv."),
     ),
+    GATMamba: (
+        (r"^uni_feature_linear_transform\.", "project."),
+        (r"^layers\.(\d+)\.self_attn\.", r"blocks.\1.mamba."),
+        (r"^layers\.", "blocks."),
+        (r"\.norm([123])\.module\.", r".norm\1."),
+        (r"^mlp\.", "head."),
+    ),
     MambaMorph: (*_MORPH, (r"^transformer\.layers\.(\d)\.(norm|mamba)\.", r"encoder.mixers.\1.block.\2.")),
     VMambaMorph: (
         *_MORPH,
@@ -215,6 +223,8 @@ _GRIDS = r"(spatial_trans|integrate\.transformer)\.grid$"
 _UNUSED: dict[type[nn.Module], str] = {
     MambaMorph: _GRIDS,
     VMambaMorph: _GRIDS,
+    # the last layer under two other names, and features of edges
+    GATMamba: r"(conv_gat|layer|edge_embedding|edge_linear_transform)\.",
     MambaRecon: r"last_dc\.patch_embed\.",
     FusionMamba: r"Cross_block\.0\.|.*\.Diff_enhance\.|.*\.base_mask$",
     Vivim: r"encoder\.downsample_layers\.layer_norm\.|decoder\.classifier\.",

@@ -194,9 +194,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "FusionMamba",
         {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]},
     ),
+    "gat_mamba": ("GATMamba", {"hidden": 4, "position_channels": 4, "depth": 1, "head_dropout": 0.0}),
     "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
     "nnmamba_released_2d": ("NnMamba", {"spatial_dims": 2, "channels": 4, "blocks": 2, "head": "released"}),
-    "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
+    "nnmamba_classifier_3d": ("NnMambaClassifier", "GATMamba", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
     "segmamba_2d": ("SegMamba", {"spatial_dims": 2, "features": [4, 8], "depths": [1, 1], "hidden_size": 8}),
     "segmamba_3d": ("SegMamba", {"spatial_dims": 3, "features": [4, 6], "depths": [1, 1], "hidden_size": 6}),
     "vivim": (
@@ -289,10 +290,12 @@ TRACES_OF_ONE_SIZE = {
         ("mambamorph_2d", "mambamorph_3d", "vmambamorph_3d"),
         "MONAI's Warp writes into its grid, which a trace records with its size",
     ),
+    "gat_mamba": "graphs are padded to the largest one when it is traced",
     "mammil": "Mamba-2's chunks are counted when it is traced",
     **dict.fromkeys(
         (
             "efficient_vmamba_2d",
+            "fusion_mamba_2d",
             "local_vmamba_2d",
             "local_vim_2d",
             "mhs_vm_2d",
@@ -304,13 +307,14 @@ TRACES_OF_ONE_SIZE = {
 }
 # networks that take something other than one image
 KINDS = {
-    "MambaMIL": "bag",
-    "S4MIL": "bag",
-    "MamMIL": "graph",
-    "MambaMorph": "pair",
-    "VMambaMorph": "pair",
     "FusionMamba": "images",
+    "GATMamba": "nodes",
+    "MambaMIL": "bag",
+    "MambaMorph": "pair",
     "MambaRecon": "kspace",
+    "MamMIL": "graph",
+    "S4MIL": "bag",
+    "VMambaMorph": "pair",
 }
 # for networks that halve an image so often that one voxel would be left, which no scan mixes
 SIZES = {"nnmamba_3d": (17, 10, 18)}

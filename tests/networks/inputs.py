@@ -14,7 +14,11 @@ Given = tuple[Tensor, ...]
 
 
 def kind(case: str) -> str:
-    """ "image", "pair" or "images" for two, "kspace" for an image with mask and coils, "bag" of features, or "graph": a bag with edges and orders."""
+    """What a network takes.
+
+    "image", "pair" or "images" for two, "kspace" for an image with mask and coils, "bag" of features, "graph" for a bag
+    with edges and orders, "nodes" for graphs side by side.
+    """
     return KINDS.get(CASES[case][0], "image")
 
 
@@ -33,13 +37,18 @@ def inputs(case: str, batch: int = 2, size: Sequence[int] | None = None) -> Give
     """Inputs with 2 channels, of an odd size unless another is given."""
     size = tuple(size or SIZES.get(case, ODD_SIZES[axes(case)]))
     bag = (batch, math.prod(size), 2)
-    shape = {"bag": bag, "graph": bag}.get(kind(case), (batch, 2, *size))
+    shape = {"bag": bag, "graph": bag, "nodes": (batch * bag[1], 2)}.get(kind(case), (batch, 2, *size))
     random = torch.Generator().manual_seed(1)
     drawn = tuple(torch.randn(shape, generator=random) for _ in range(2 if kind(case) in ("pair", "images") else 1))
     if kind(case) == "graph":
         walks = [torch.stack([torch.randperm(bag[1], generator=random) for _ in range(3)]) for _ in range(batch)]
         edges = torch.randint(bag[1], (batch, 2, 3 * bag[1]), generator=random)
         return (*drawn, edges, torch.stack(walks))
+    if kind(case) == "nodes":
+        graphs = torch.arange(batch).repeat_interleave(bag[1])
+        ends = torch.randint(bag[1], (2, batch, 3 * bag[1]), generator=random)
+        edges = (ends + bag[1] * torch.arange(batch)[:, None]).flatten(1)
+        return (*drawn, torch.randn((len(graphs), 2), generator=random), edges, graphs)
     if kind(case) == "kspace":
         mask = torch.rand((batch, 1, *size), generator=random) < 0.5
         return (*drawn, mask, torch.randn((batch, 3, *size, 2), generator=random))
@@ -60,7 +69,7 @@ def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:
     """Shapes of what the network gives: 3 classes, an image like the given one, a displacement along each axis."""
     x = given[0]
     if classifies(case):
-        return [(len(x), 3)]
+        return [(len(x) if kind(case) != "nodes" else int(given[-1].max()) + 1, 3)]
     if kind(case) == "pair":
         return [tuple(x.shape), (len(x), axes(case), *x.shape[2:])]
     if kind(case) in ("images", "kspace"):
@@ -68,9 +77,14 @@ def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:
     return [(len(x), 3, *x.shape[2:])]
 
 
-def second(given: Given) -> Given:
+def second(case: str, given: Given) -> Given:
     """The second sample of a batch alone."""
-    return tuple(x[1:] for x in given)
+    if kind(case) != "nodes":
+        return tuple(x[1:] for x in given)
+    x, places, edges, graphs = given
+    own = graphs == 1
+    first = int(own.long().argmax())
+    return x[own], places[own], edges[:, own[edges[0]]] - first, graphs[own] - 1
 
 
 def channels_last(x: nn.Module | Tensor, dim: int) -> nn.Module | Tensor:

@@ -13,6 +13,7 @@ from medmamba_monai.networks.layers.directed_mamba2 import DirectedMamba2
 from medmamba_monai.networks.nets import (
     S4MIL,
     FusionMamba,
+    GATMamba,
     MambaIR,
     MambaIRUNet,
     MambaMIL,
@@ -29,6 +30,7 @@ from medmamba_monai.networks.nets import (
 
 NAMES = (
     "fusionmamba",
+    "gat_mamba",
     "mambair",
     "mambair_unet",
     "mambamil_bimamba",
@@ -65,6 +67,8 @@ def build(name: str, ctor: Mapping[str, Any]) -> nn.Module:
         return _mambamil(ctor)
     if name == "tmamba":
         return TMamba(3, ctor["in_channels"], ctor["classes"], img_size=ctor["input_size"])
+    if name == "gat_mamba":
+        return _gat_mamba(ctor)
     if name == "fusionmamba":
         return _fusion(ctor)
     if name == "mambarecon":
@@ -175,4 +179,17 @@ def _mambarecon(ctor: Mapping[str, Any]) -> nn.Module:
     """Takes the coils' maps as (B, 2, coils, H, W)."""
     net = MambaRecon(2, ctor["dims"][0], ctor["depths"], ctor["patch_size"], ctor["d_state"])
     net.register_forward_pre_hook(lambda _, given: (*given[:2], given[2].movedim(1, -1)))
+    return net
+
+
+def _gat_mamba(ctor: Mapping[str, Any]) -> nn.Module:
+    """Takes the places in the first two columns, and edges' features that count for nothing; returns both outputs."""
+    sizes = {"hidden": ctor["uni_hidden"], "position_channels": ctor["positional_embedding_size"]}
+    net = GATMamba(1024, 1, depth=ctor["num_model_layers"], **sizes)
+
+    def forward(x: Tensor, edges: Tensor, _: Tensor, graphs: Tensor) -> list[Tensor]:
+        pooled = net.embed(x[:, 2:], x[:, :2], edges, graphs)
+        return [net.head(pooled), pooled]
+
+    net.forward = forward  # type: ignore[method-assign, assignment]
     return net

@@ -5,6 +5,7 @@ from __future__ import annotations
 from medmamba_monai.networks.nets.composed_unet import ComposedUNet
 from medmamba_monai.networks.nets.efficient_vmamba import EfficientVMamba
 from medmamba_monai.networks.nets.fusion_mamba import FusionMamba
+from medmamba_monai.networks.nets.gat_mamba import GATMamba
 from medmamba_monai.networks.nets.h_vmunet import HVMUNet
 from medmamba_monai.networks.nets.hc_mamba import HCMamba
 from medmamba_monai.networks.nets.hmt_unet import HMTUNet
@@ -52,6 +53,7 @@ __all__ = [
     "MambaIR",
     "MambaIRUNet",
     "FusionMamba",
+    "GATMamba",
     "MambaMIL",
     "MambaRecon",
     "MambaMorph",
