@@ -97,7 +97,8 @@ its steps go along two axes at once.
 
 * A class token in the middle of the sequence is the argument `class_token` of `Vim`.
 * Rows scanned by two whole layers, as in LKM-UNet, are `SequenceMixer(order="bidirectional")`.
-* The channel scan of VmambaIR works on a pooled map beside "cross": "channel_bidirectional" is its order.
+* The omnidirectional scan of VmambaIR is "cross" and, on the means of the result, "channel_bidirectional":
+  `ScanMixer(channel_scan=True)`.
 * The Fourier branch of I2I-Mamba, adapters of TP-Mamba and routers of MambaIRv2 are blocks around "spiral",
   "tri_plane" and "semantic".
 * The exact numbers of Motion Mamba's layers are not published as code: "hierarchical" takes its text.

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medmamba_monai.networks.blocks.vss import VSSEncoder
+from medmamba_monai.networks.layers.channel_scan import ChannelScan
 from medmamba_monai.networks.layers.merges import MERGES, ScanMerge
 from medmamba_monai.networks.layers.scan_mixer import ScanMixer
 from medmamba_monai.networks.layers.sequence_mixer import SequenceMixer
@@ -154,6 +155,40 @@ def test_merges() -> None:
     with pytest.raises(ValueError, match="use one of sum, mean"):
         ScanMerge("product", 8, 3)
     assert set(MERGES) >= {entry.merge for entry in ORDERS.values()}
+
+
+def test_channel_scan_is_its_definition() -> None:
+    torch.manual_seed(0)
+    layer, means = ChannelScan(7, d_state=3), torch.randn(2, 7)
+    u, total = means[:, None] * layer.widen.weight + layer.widen.bias[:, None], torch.zeros(2, 2, 7)
+    for k in range(2):
+        line = u if k == 0 else u.flip(-1)
+        dt, B, C = (layer.x_proj_weight[k] @ line).split([6, 3, 3], 1)
+        A, D, bias = -layer.A_logs[k].exp(), layer.Ds[k], layer.dt_projs_bias[k]
+        y = selective_scan(line, layer.dt_projs_weight[k] @ dt, A, B, C, D, None, bias, True, backend="reference")
+        total = total + (y if k == 0 else y.flip(-1))
+    narrowed = (layer.narrow.weight @ total).squeeze(1) + layer.narrow.bias
+    torch.testing.assert_close(layer(means), layer.norm(narrowed), rtol=1e-4, atol=1e-5)
+
+
+def test_a_channel_scan_weighs_the_result() -> None:
+    torch.manual_seed(0)
+    mixer, x = ScanMixer(6, d_state=2, channel_scan=True), torch.randn(2, 3, 5, 6)
+    assert mixer.channel_scan is not None
+    weighed = mixer(x)
+    mixer.channel_scan.norm.weight.data.zero_()
+    torch.testing.assert_close(mixer(x), plain(mixer, x))
+    mixer.channel_scan.norm.bias.data.fill_(1)
+    torch.testing.assert_close(mixer(x), 2 * plain(mixer, x))
+    assert not torch.allclose(weighed, plain(mixer, x))
+    mixer(x).sum().backward()
+
+
+def plain(mixer: ScanMixer, x: Tensor) -> Tensor:
+    channel_scan, mixer.channel_scan = mixer.channel_scan, None
+    y = mixer(x)
+    mixer.channel_scan = channel_scan
+    return y
 
 
 def test_layers_take_their_turns() -> None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
+from medmamba_monai.networks.layers.channel_scan import ChannelScan
 from medmamba_monai.networks.layers.mamba import initial_A_log, initial_dt_bias, resolve_dt_rank
 from medmamba_monai.networks.layers.merges import ScanMerge
 from medmamba_monai.networks.layers.precision import autocast_dtype, saturate, without_autocast
@@ -33,6 +34,8 @@ class ScanMixer(nn.Module):
         conv_bias: give the depthwise convolution a bias.
         layer: number of the layer, for orders that give each layer another path.
         scan_merge: how the sequences' results become one grid, see `ScanMerge`; what the order says if None.
+        channel_scan: add the result once more, weighed by a scan along its channels (`ChannelScan`); with the order
+            "cross" that is VmambaIR's omni selective scan.
 
     Shape:
         x (B, *S, d_model), channels last; returns the same shape.
@@ -64,6 +67,7 @@ class ScanMixer(nn.Module):
         conv_bias: bool = True,
         layer: int = 0,
         scan_merge: str | None = None,
+        channel_scan: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("d_model", d_model), ("d_state", d_state), ("d_conv", d_conv)):
@@ -97,6 +101,7 @@ class ScanMixer(nn.Module):
         self.out_proj = nn.Linear(inner, d_model, bias=False)
         nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)
         nn.init.uniform_(self.dt_projs_weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+        self.channel_scan = ChannelScan(inner) if channel_scan else None
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[1:-1]
@@ -117,6 +122,8 @@ class ScanMixer(nn.Module):
         y = F.layer_norm(y, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         if to_z:
             y = y * F.silu(F.linear(tokens, to_z[0]))
+        if self.channel_scan is not None:
+            y = saturate(y + y * self.channel_scan(y.mean(1)).unsqueeze(1).to(y.dtype))
         return saturate(F.linear(y, self.out_proj.weight)).reshape(x.shape)
 
     def scan(self, u: Tensor) -> Tensor:
