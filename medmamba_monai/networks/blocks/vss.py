@@ -16,6 +16,7 @@ from medmamba_monai.networks.blocks.arguments import check_choice, check_positiv
 from medmamba_monai.networks.blocks.patches import ConvMerging, OverlapPatchEmbed, PatchEmbed, PatchMerging, token_norm
 from medmamba_monai.networks.blocks.pyramid import Pyramid
 from medmamba_monai.networks.blocks.ss_conv_ssm import SSConvSSM
+from medmamba_monai.networks.layers.mamba import StepProjection
 from medmamba_monai.networks.layers.multi_head_scan import MultiHeadScan
 from medmamba_monai.networks.layers.precision import saturate
 from medmamba_monai.networks.layers.scan_mixer import ScanMixer
@@ -262,7 +263,7 @@ def check_encoder_arguments(
 
 def init_linear(module: nn.Module) -> None:
     """The authors' start of linear maps: weights from a normal distribution of deviation 0.02, biases 0."""
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and not isinstance(module, StepProjection):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

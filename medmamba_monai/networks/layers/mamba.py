@@ -21,6 +21,18 @@ class MambaState(NamedTuple):
     ssm: Tensor
 
 
+class StepProjection(nn.Linear):
+    """The projection of the step size: a network that starts its linear maps in another way leaves this one alone.
+
+    Shape:
+        x (..., rank); returns (..., channels).
+
+    Example:
+        >>> StepProjection(1, 4)(torch.zeros(2, 1)).shape
+        torch.Size([2, 4])
+    """
+
+
 class Mamba(nn.Module):
     """Mix a sequence of tokens with a selective state-space model.
 
@@ -82,7 +94,7 @@ class Mamba(nn.Module):
         self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=bias)
         self.conv1d = nn.Conv1d(self.d_inner, self.d_inner, d_conv, groups=self.d_inner, bias=conv_bias)
         self.x_proj = nn.Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
-        self.dt_proj = nn.Linear(self.dt_rank, self.d_inner)
+        self.dt_proj = StepProjection(self.dt_rank, self.d_inner)
         self.A_log = nn.Parameter(initial_A_log(self.d_inner, d_state))
         self.D = nn.Parameter(torch.ones(self.d_inner))
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
