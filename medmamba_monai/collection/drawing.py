@@ -50,11 +50,17 @@ def draw_contours(image: NDArray[Any], label: NDArray[Any], scale: int | Sequenc
     colour = stretched if stretched.ndim == 3 else np.stack([stretched] * 3, -1)
     picture = colour.repeat(rows, 0).repeat(columns, 1)
     large = np.asarray(label).astype(np.int64).repeat(rows, 0).repeat(columns, 1)
-    around = np.pad(large, 1)
-    neighbours = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
-    border = (large > 0) & np.any([large != neighbour for neighbour in neighbours], axis=0)
+    border = (large > 0) & np.any([large != neighbour for neighbour in _neighbours(large)], axis=0)
+    if image.ndim == 3:
+        # A line of any colour may be lost on tissue of the same one: a dark rim sets it off.
+        picture[np.any(_neighbours(border), axis=0)] = 0
     picture[border] = np.array(COLOURS, np.uint8)[(large[border] - 1) % len(COLOURS)]
     return picture
+
+
+def _neighbours(x: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    around = np.pad(x, 1)
+    return around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]
 
 
 def draw_outlines(image: Tensor, labels: Mapping[str, Tensor], scale: int | None = None) -> Picture:

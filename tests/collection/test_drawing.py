@@ -19,6 +19,15 @@ def test_outlines_lie_on_the_border_of_the_label() -> None:
     assert np.array_equal(coloured, border)
 
 
+def test_a_dark_rim_sets_outlines_off_a_colour_picture() -> None:
+    label = np.zeros((7, 7), int)
+    label[3, 3] = 1
+    picture = draw_contours(np.full((7, 7, 3), (230, 60, 50)), label)
+    assert (picture[3, 3] == COLOURS[0]).all()
+    dark = ~picture.any(-1)
+    assert dark[3, 2] and dark[3, 4] and dark[2, 3] and dark[4, 3] and dark.sum() == 4
+
+
 def test_touching_objects_are_parted_by_their_outlines() -> None:
     label = np.zeros((5, 8), int)
     label[:, :4], label[:, 4:] = 1, 7  # colours repeat after five
