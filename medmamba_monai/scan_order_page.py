@@ -67,7 +67,7 @@ all is; "patch" reads means and cannot be undone).
   layer; networks set it by themselves.
 * "multi_path" draws a new random order in each training step and keeps one for evaluation. "masked" draws in
   every call; `torch.manual_seed` fixes it. "tree" and "semantic" sort each sample by what its grid holds;
-  "tree" runs in Python, at about a second for 60 000 positions, and cannot be exported. Tables of the other
+  "tree" runs in Python, half a second for 65 536 positions of a sample, and cannot be exported. Tables of the other
   orders are made once for each size and device; an exported network keeps the size that it was exported with,
   unless all its orders are views (rows, columns, axes).
 
@@ -95,13 +95,13 @@ its steps go along two axes at once.
 
 ## What is no order
 
-* A class token in the middle of the sequence is the argument `class_token` of `Vim`.
+* A class token in the middle of the sequence is `Vim(pool="middle")`.
 * Rows scanned by two whole layers, as in LKM-UNet, are `SequenceMixer(order="bidirectional")`.
 * The omnidirectional scan of VmambaIR is "cross" and, on the means of the result, "channel_bidirectional":
   `ScanMixer(channel_scan=True)`.
 * The Fourier branch of I2I-Mamba, adapters of TP-Mamba and routers of MambaIRv2 are blocks around "spiral",
   "tri_plane" and "semantic".
-* The exact numbers of Motion Mamba's layers are not published as code: "hierarchical" takes its text.
+* Motion Mamba's numbers of scans per layer are taken from its description ("hierarchical"); no code was compared.
 """
 
 
