@@ -39,9 +39,11 @@ class UncertaintyWeightedLoss(nn.Module):
         if losses is None:
             from monai.losses import DiceCELoss, DiceLoss, FocalLoss
 
-            to_classes = {"to_onehot_y": True}
-            cross_entropy = DiceCELoss(softmax=True, lambda_dice=0.0, **to_classes)
-            losses = [DiceLoss(softmax=True, **to_classes), cross_entropy, FocalLoss(use_softmax=True, **to_classes)]
+            losses = [
+                DiceLoss(softmax=True, to_onehot_y=True),
+                DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0.0),
+                FocalLoss(use_softmax=True, to_onehot_y=True),
+            ]
         if not losses:
             raise ValueError("losses is empty: give at least one loss")
         self.losses = nn.ModuleList(losses)

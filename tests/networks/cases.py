@@ -153,7 +153,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mhs_vm_2d": (
         "MHSVM",
-        {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16], "heads": 4},
+        {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16], "drop_path_rate": 0.0},
     ),
     "slice_mamba_2d": (
         "SliceMamba",
@@ -193,6 +193,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "fusion_mamba_2d": (
         "FusionMamba",
         {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]},
+    ),
+    "cams_net_2d": (
+        "CAMSNet",
+        {"spatial_dims": 2, "features": [4, 8], "spatial_stages": 1, "img_size": 16, "dropout": 0.0},
     ),
     "gat_mamba": ("GATMamba", {"hidden": 4, "position_channels": 4, "depth": 1, "head_dropout": 0.0}),
     "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
@@ -273,6 +277,7 @@ CLASSIFIERS = {
     "MamMIL",
     "S4MIL",
     "EfficientVMamba",
+    "GATMamba",
     "LocalVMamba",
     "LocalVim",
     "MambaND",

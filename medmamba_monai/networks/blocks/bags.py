@@ -16,6 +16,7 @@ def check_bag(x: Tensor, in_channels: int) -> None:
         ValueError: when its rank, channels or size do not fit.
 
     Example:
+        >>> import torch
         >>> check_bag(torch.zeros(4, 3), 3)
         Traceback (most recent call last):
         ValueError: the input has shape (4, 3): give (batch, instances, channels), for one bag a batch of 1
@@ -47,6 +48,7 @@ class FeatureProjection(nn.Sequential):
         x (B, N, in_channels); returns (B, N, channels).
 
     Example:
+        >>> import torch
         >>> FeatureProjection(3, 4)(torch.zeros(1, 2, 3)).shape
         torch.Size([1, 2, 4])
     """
@@ -58,7 +60,10 @@ class FeatureProjection(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return saturate(super().forward(saturate(x)))
+        x = saturate(x)
+        for part in self:
+            x = part(x)
+        return saturate(x)
 
 
 class AttentionPool(nn.Module):
@@ -74,6 +79,7 @@ class AttentionPool(nn.Module):
         x (B, N, channels); returns (B, channels).
 
     Example:
+        >>> import torch
         >>> AttentionPool(4, 2)(torch.ones(1, 5, 4)).tolist()
         [[1.0, 1.0, 1.0, 1.0]]
     """

@@ -44,7 +44,7 @@ class Deformation(nn.Module):
     def __init__(self, steps: int = 7) -> None:
         super().__init__()
         self.squaring = DVF2DDF(num_steps=steps, mode="bilinear", padding_mode="zeros")
-        self.sample = Warp(mode="bilinear", padding_mode="zeros")
+        self.sample = Warp(mode="bilinear", padding_mode="zeros")  # type: ignore[no-untyped-call]
 
     def integrate(self, velocity: Tensor) -> Tensor:
         """The displacement that a stationary velocity makes in unit time."""

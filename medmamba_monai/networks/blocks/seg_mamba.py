@@ -1,4 +1,4 @@
-"""The parts of SegMamba: gated spatial convolution, the tri-orientated mixer and the skips' MLP."""
+"""The parts of SegMamba and Vivim: spatial convolution, tri-orientated mixers and the skips' MLP."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
+from medmamba_monai.networks.blocks.segformer import MixMlp
 from medmamba_monai.networks.blocks.u_mamba import InstanceNorm
 from medmamba_monai.networks.layers.precision import saturate, without_autocast
 from medmamba_monai.networks.layers.tri_oriented import TriOrientedMamba
@@ -120,3 +121,37 @@ class ChannelMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return saturate(self.fc2(F.gelu(saturate(self.fc1(x)))))
+
+
+class TemporalMamba(nn.Module):
+    """Mamba over the voxels of a clip, read forwards, backwards and along time, then an MLP that mixes neighbours.
+
+    Vivim (arXiv 2401.14168), figure 2 (temporal Mamba block).
+
+    Args:
+        channels: channels of the clip.
+        d_state: numbers in the state of each channel.
+        d_conv: taps of the causal convolutions.
+        expand: inner width over the channels.
+        slices: number of frames; None takes it from the clip.
+
+    Shape:
+        x (B, channels, frames, H, W); returns the same shape.
+
+    Example:
+        >>> import torch
+        >>> TemporalMamba(4)(torch.zeros(1, 4, 2, 3, 5)).shape
+        torch.Size([1, 4, 2, 3, 5])
+    """
+
+    def __init__(
+        self, channels: int, d_state: int = 16, d_conv: int = 4, expand: float = 2, slices: int | None = None
+    ) -> None:
+        super().__init__()
+        self.mix = TriOrientedBlock(channels, slices, d_state, d_conv, expand, mean=True)
+        self.norm = nn.LayerNorm(channels)
+        self.mlp = MixMlp(3, channels, 4 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.mix(x).movedim(1, -1)
+        return saturate(y + self.mlp(self.norm(y))).movedim(-1, 1)

@@ -51,7 +51,8 @@ def _nearest(places: Tensor, neighbours: int) -> Tensor:
     found = torch.cdist(places.double(), places.double()).argsort(dim=1, stable=True)[:, : neighbours + 1]
     start = torch.arange(len(places)).unsqueeze(1).expand_as(found)
     both = torch.stack((torch.minimum(start, found), torch.maximum(start, found))).flatten(1)
-    return torch.unique(both[:, both[0] != both[1]], dim=1)
+    pairs: Tensor = torch.unique(both[:, both[0] != both[1]], dim=1)
+    return pairs
 
 
 def _spanning_tree(count: int, pairs: list[list[int]]) -> list[list[int]]:

@@ -51,4 +51,5 @@ class ReorderedMamba(VimMamba):
         strided = [F.pad(t, (0, missing)).unflatten(-1, (-1, self.rate)).transpose(2, 3).flatten(2) for t in (u, z)]
         w = causal_conv1d(strided[0], self.conv1d_b.weight.squeeze(1), self.conv1d_b.bias, "silu")
         second = self._scan(w, strided[1], self.A_b_log, self.x_proj_b, self.dt_proj_b, self.D_b)
-        return forwards + second.unflatten(-1, (self.rate, -1)).transpose(2, 3).flatten(2)[..., :length]
+        back: Tensor = second.unflatten(-1, (self.rate, -1)).transpose(2, 3).flatten(2)[..., :length]
+        return forwards + back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medmamba_monai.networks.nets.cams_net import CAMSNet
 from medmamba_monai.networks.nets.composed_unet import ComposedUNet
 from medmamba_monai.networks.nets.efficient_vmamba import EfficientVMamba
 from medmamba_monai.networks.nets.fusion_mamba import FusionMamba
@@ -40,6 +41,7 @@ from medmamba_monai.networks.nets.vm_unet_v2 import VMUNetV2
 from medmamba_monai.networks.nets.vmamba import VMamba
 
 __all__ = [
+    "CAMSNet",
     "ComposedUNet",
     "EfficientVMamba",
     "HCMamba",

@@ -115,7 +115,7 @@ class NnMamba(PublishedNetwork):
         for layer in self.layers:
             maps.append(layer(maps[-1]))
         y = maps.pop()
-        for skip, scale, fuse in zip(reversed(maps), reversed(self.scales), self.fuses, strict=True):  # type: ignore[call-overload]
+        for skip, scale, fuse in zip(reversed(maps), reversed(self.scales), self.fuses, strict=True):
             y = fuse(torch.cat((_resize(y, skip), scale(skip)), 1))
         return saturate(in_float32(self.head, _resize(y, x)))
 

@@ -11,45 +11,11 @@ from torch import Tensor, nn
 
 from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
 from medmamba_monai.networks.blocks.checkpoint import run
-from medmamba_monai.networks.blocks.seg_mamba import TriOrientedBlock
-from medmamba_monai.networks.blocks.segformer import MixMlp, MlpDecoder, SegFormerBlock
+from medmamba_monai.networks.blocks.seg_mamba import TemporalMamba
+from medmamba_monai.networks.blocks.segformer import MlpDecoder, SegFormerBlock
 from medmamba_monai.networks.blocks.vss import drop_paths
 from medmamba_monai.networks.layers.precision import in_float32, saturate
 from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
-
-
-class TemporalMamba(nn.Module):
-    """Mamba over the voxels of a clip, read forwards, backwards and along time, then an MLP that mixes neighbours.
-
-    Vivim (arXiv 2401.14168), figure 2 (temporal Mamba block).
-
-    Args:
-        channels: channels of the clip.
-        d_state: numbers in the state of each channel.
-        d_conv: taps of the causal convolutions.
-        expand: inner width over the channels.
-        slices: number of frames; None takes it from the clip.
-
-    Shape:
-        x (B, channels, frames, H, W); returns the same shape.
-
-    Example:
-        >>> import torch
-        >>> TemporalMamba(4)(torch.zeros(1, 4, 2, 3, 5)).shape
-        torch.Size([1, 4, 2, 3, 5])
-    """
-
-    def __init__(
-        self, channels: int, d_state: int = 16, d_conv: int = 4, expand: float = 2, slices: int | None = None
-    ) -> None:
-        super().__init__()
-        self.mix = TriOrientedBlock(channels, slices, d_state, d_conv, expand, mean=True)
-        self.norm = nn.LayerNorm(channels)
-        self.mlp = MixMlp(3, channels, 4 * channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.mix(x).movedim(1, -1)
-        return saturate(y + self.mlp(self.norm(y))).movedim(-1, 1)
 
 
 class Vivim(PublishedNetwork):
@@ -154,4 +120,5 @@ class Vivim(PublishedNetwork):
             maps.append(y)
         logits = saturate(in_float32(self.head, self.decoder(maps)))
         logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        return logits.unflatten(0, (clips, -1)).transpose(1, 2)
+        per_clip: Tensor = logits.unflatten(0, (clips, -1)).transpose(1, 2)
+        return per_clip
