@@ -47,9 +47,9 @@ class Row:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code: 1 when some backend failed its accuracy check."""
-    if argv[:1] == ["cores"]:
-        cores = importlib.import_module("medmamba_monai.benchmark_cores")
-        code: int = cores.main(argv[1:])
+    if argv[:1] in (["cores"], ["unets"]):
+        other = importlib.import_module(f"medmamba_monai.benchmark_{argv[0]}")
+        code: int = other.main(argv[1:])
         return code
     options = _parser().parse_args(argv)
     if options.threads:
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m medmamba_monai benchmark", description=__doc__)
-    parser.add_argument("what", choices=("scan", "network", "cores"), help="cores has options of its own")
+    parser.add_argument("what", choices=("scan", "network", "cores", "unets"), help="the last two have options")
     parser.add_argument("--shapes", default="a,c", help=f"of the scan, from {','.join(SHAPES)} (default: a,c)")
     parser.add_argument("--size", type=int, default=224, help="side of the image for networks (default: 224)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or another device of torch (default: cpu)")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
-from medmamba_monai.networks.layers.precision import saturate
+from medmamba_monai.networks.layers.precision import autocast_dtype, saturate, without_autocast
 from medmamba_monai.networks.layers.scan_mixer import ScanMixer
 
 
@@ -108,9 +108,13 @@ class MultiHeadScan(nn.Module):
         self.out_norm = nn.LayerNorm(d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        u, z = saturate(self.in_proj(x)).chunk(2, -1)
-        u = F.silu(saturate(self.conv(u.movedim(-1, 1)))).movedim(1, -1)
-        groups = saturate(self.to_heads(u)).movedim(-1, 1).chunk(len(self.heads), 1)
+        # Two norms in a row multiply gradients beyond float16's range.
+        if autocast_dtype(x) == torch.float16:
+            with without_autocast(x):
+                return self.forward(x.float())
+        u, z = self.in_proj(x).chunk(2, -1)
+        u = F.silu(self.conv(u.movedim(-1, 1))).movedim(1, -1)
+        groups = self.to_heads(u).movedim(-1, 1).chunk(len(self.heads), 1)
         joined = torch.cat([head(group) for head, group in zip(self.heads, groups, strict=True)], 1).movedim(1, -1)
-        y = self.out_norm(saturate(self.from_heads(self.head_norm(joined))))
+        y = self.out_norm(self.from_heads(self.head_norm(joined)))
         return saturate(y * F.silu(z))
