@@ -198,10 +198,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "CAMSNet",
         {"spatial_dims": 2, "features": [4, 8], "spatial_stages": 1, "img_size": 16, "dropout": 0.0},
     ),
-    "gat_mamba": ("GATMamba", {"hidden": 4, "position_channels": 4, "depth": 1, "head_dropout": 0.0}),
+    "gat_mamba": ("GATMamba", {"hidden": 28, "position_channels": 4, "depth": 1, "head_dropout": 0.0}),
     "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
     "nnmamba_released_2d": ("NnMamba", {"spatial_dims": 2, "channels": 4, "blocks": 2, "head": "released"}),
-    "nnmamba_classifier_3d": ("NnMambaClassifier", "GATMamba", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
+    "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
     "segmamba_2d": ("SegMamba", {"spatial_dims": 2, "features": [4, 8], "depths": [1, 1], "hidden_size": 8}),
     "segmamba_3d": ("SegMamba", {"spatial_dims": 3, "features": [4, 6], "depths": [1, 1], "hidden_size": 6}),
     "vivim": (
