@@ -13,7 +13,6 @@ from medmamba_monai.networks.blocks.checkpoint import run
 from medmamba_monai.networks.layers.mamba import Mamba
 from medmamba_monai.networks.layers.precision import Saturate, saturate, without_autocast
 
-
 LIMIT = 32752.0
 
 
