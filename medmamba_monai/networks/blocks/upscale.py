@@ -118,8 +118,8 @@ class UpscaleDecoder(nn.Module):
         torch.Size([2, 4, 12, 8])
 
     Notes:
-        As in the authors' code only the middle half of the channels of each joined map is used in the sum of both
-        chains: it makes maps with twice the channels that its second chain takes, and cuts both ends off.
+        As in the authors' code the maps of the first chain have twice the channels that the second one joins, all but
+        the last: of each only the middle half of the channels is joined, and the whole goes on to the next map.
     """
 
     def __init__(
