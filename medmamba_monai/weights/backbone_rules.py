@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from medmamba_monai.networks.nets import (
@@ -139,7 +140,7 @@ def reshape(network: nn.Module, key: str, value: Tensor) -> Tensor:
     """A tensor of the authors' in the order of ours; the key is ours."""
     if isinstance(network, MambaND) and key.startswith("merges."):
         # theirs: channels, then rows, then columns of each square of four; ours: columns, rows, channels
-        cells = value.unflatten(-1, (-1, 2, 2))
+        cells: Tensor = torch.unflatten(value, -1, (-1, 2, 2))
         axes = (*range(cells.dim() - 3), -1, -2, -3)
         return cells.permute(axes).flatten(-3)
     if isinstance(network, PlainMamba) and key.endswith(".moves"):

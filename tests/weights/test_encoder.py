@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medmamba_monai.networks.nets import MSVMUNet, SwinUMamba, VMamba, VMUNet
+from medmamba_monai.networks.blocks.vss import VSSEncoder
+from medmamba_monai.networks.nets import (
+    ComposedUNet,
+    MambaUNet,
+    MSVMUNet,
+    SliceMamba,
+    SwinUMamba,
+    VMamba,
+    VMUNet,
+    VMUNetV2,
+)
 from medmamba_monai.networks.nets.vmamba import CURRENT
 from medmamba_monai.weights import WeightsError, load_encoder
 from tests.networks.test_oracles import FOLDER
@@ -61,3 +71,22 @@ def test_what_does_not_fit_is_named() -> None:
         load_encoder(net.encoder, classifier(**CURRENT).state_dict())
     with pytest.raises(WeightsError, match="stages.0.1.norm.weight is missing"):
         load_encoder(VMUNet(2, depths=[2, 1], depths_decoder=[1, 1], dims=[8, 16]).encoder, classifier().state_dict())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["vm_unet", "vm_unet_v2", "mamba_unet", "slice_mamba", "composed"])
+def test_every_encoder_of_the_first_form_starts_from_vmamba(name: str, channels: int) -> None:
+    source = VMamba(2, 3, 4, depths=[1, 1], dims=[32, 64])
+    given = {"depths": [1, 1], "dims": [32, 64]}
+    net = {
+        "vm_unet": lambda: VMUNet(2, channels, 1, depths_decoder=[1, 1], **given),
+        "vm_unet_v2": lambda: VMUNetV2(2, channels, 1, depths=[1], dims=[32, 64], mid_channels=4),
+        "mamba_unet": lambda: MambaUNet(2, channels, 1, **given),
+        "slice_mamba": lambda: SliceMamba(2, channels, 1, depths_decoder=[1, 1], **given),
+        "composed": lambda: ComposedUNet(2, channels, 1, patch_size=4, **given),
+    }[name]()
+    assert isinstance(net.encoder, VSSEncoder)
+    assert load_encoder(net.encoder, source.state_dict()).kept == []
+    net.freeze_encoder()
+    assert net(torch.randn(1, channels, 32, 32)).shape == (1, 1, 32, 32)
+    assert torch.equal(net.encoder.stages[0][0].mixer.A_logs, source.encoder.stages[0][0].mixer.A_logs)

@@ -131,7 +131,7 @@ class MambaND(PublishedNetwork):
         self.residual = residual
         self.patch_embed = PatchTokens(spatial_dims, in_channels, dim, img_size, patch_size)
         taken = tuple(orders) if orders else ORDERS[spatial_dims]
-        core = {"d_state": d_state, "d_conv": d_conv, "expand": expand}
+        core: dict[str, Any] = {"d_state": d_state, "d_conv": d_conv, "expand": expand}
         self.mixers = nn.ModuleList(
             SequenceMixer(dim, spatial_dims, taken[i % len(taken)], **core) for i in range(depth)
         )

@@ -102,10 +102,16 @@ def strip_orders(spatial_dims: int, strips: int | Sequence[int] | Sequence[Seque
         >>> strip_orders(2, [2, 4])
         ['strips:2,h+-strips:2,h+strips:4,w+-strips:4,w']
     """
-    entries = [strips] if isinstance(strips, int) or all(isinstance(n, int) for n in strips) else list(strips)
+    entries: list[int | Sequence[int]] = []
+    if isinstance(strips, int):
+        entries = [strips]
+    elif all(isinstance(n, int) for n in strips):
+        entries = [[n for n in strips if isinstance(n, int)]]
+    else:
+        entries = list(strips)
     orders = []
     for entry in entries:
-        widths = [entry] * spatial_dims if isinstance(entry, int) else list(entry)  # type: ignore[arg-type]
+        widths = [entry] * spatial_dims if isinstance(entry, int) else list(entry)
         if len(widths) != spatial_dims:
             raise ValueError(f"strips has the entry {widths}: give one width, or {spatial_dims}, one an axis")
         for width in widths:

@@ -138,14 +138,10 @@ class Vim(PublishedNetwork):
         tokens = (1 if pool == "middle" else 0) + int(torch.Size(self.grid).numel())
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, dim)) if positions else None
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if pool == "middle" else None
-        mamba = {"d_state": d_state, "d_conv": d_conv, "expand": expand}
-        orders = [order] if isinstance(order, str) else list(order)
-        self.mixers = nn.ModuleList(
-            LocalMamba(dim, spatial_dims, orders[i % len(orders)], **mamba)
-            if mixer == "local"
-            else _mixer(mixer, dim, **mamba)
-            for i in range(depth)
-        )
+        mamba: dict[str, Any] = {"d_state": d_state, "d_conv": d_conv, "expand": expand}
+        if mixer == "local":
+            mamba |= {"spatial_dims": spatial_dims, "order": [order] if isinstance(order, str) else list(order)}
+        self.mixers = nn.ModuleList(_mixer(mixer, dim, i, **mamba) for i in range(depth))
         self.norms = nn.ModuleList(_norm(norm, dim) for _ in range(depth))
         # the authors' rates are one place late: the first two branches are never dropped
         rates = [0.0, *torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()]
@@ -240,7 +236,10 @@ class Vim(PublishedNetwork):
         return logits.amax(1) if self.pool == "max" else logits
 
 
-def _mixer(name: str, dim: int, **mamba: Any) -> Mamba:
+def _mixer(name: str, dim: int, layer: int, **mamba: Any) -> Mamba | LocalMamba:
+    if name == "local":
+        orders = mamba["order"]
+        return LocalMamba(dim, **{**mamba, "order": orders[layer % len(orders)]})
     if name == "paired":
         return Mamba(dim, **mamba)
     return VimMamba(dim, share=name == "two_way_shared", mean=name == "two_way", **mamba)
