@@ -13,6 +13,8 @@ HEADLINES = ("dice_mean", "f1", "auc", "auc_macro")
 TITLES = {
     "dice": "Dice",
     "dice_mean": "mean Dice",
+    "iou": "IoU",
+    "iou_mean": "mean IoU",
     "hausdorff95": "HD95",
     "hausdorff95_mean": "mean HD95",
     "auc": "AUC",
