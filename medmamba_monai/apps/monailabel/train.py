@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import HTTPException
+from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.bundle import BundleTrainTask
 
 __all__ = ["BundleTrain"]
@@ -20,6 +22,21 @@ class BundleTrain(BundleTrainTask):
     def __init__(self, path: str, conf: dict[str, str]) -> None:
         super().__init__(path, conf, load_strict=True)
         self.pretrained = True
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Trains; a fault that the bundle finds in its input becomes an answer and does not end the server.
+
+        Args:
+            request: model, device, epochs and the like.
+            datastore: the images and labels of the server.
+        """
+        if not datastore.datalist():
+            raise HTTPException(400, "no image has a label yet: save at least one with the tag final")
+        try:
+            found: dict[str, Any] = super().__call__(request, datastore)
+        except SystemExit as error:
+            raise HTTPException(400, str(error)) from None
+        return found
 
     def config(self) -> dict[str, Any]:
         """Returns the options that clients show."""
