@@ -12,7 +12,19 @@ from torch import nn
 
 from medmamba_monai.networks.blocks.nn_mamba import expected_points
 from medmamba_monai.networks.layers.tri_oriented import TriOrientedMamba
-from medmamba_monai.networks.nets import MambaIR, MambaMorph, MambaRecon, SegMamba, Vivim, VMambaMorph
+from medmamba_monai.networks.nets import (
+    CAMSNet,
+    FusionMamba,
+    MambaIR,
+    MambaIRUNet,
+    MambaMorph,
+    MambaRecon,
+    NnMambaClassifier,
+    SegMamba,
+    TMamba,
+    Vivim,
+    VMambaMorph,
+)
 from medmamba_monai.weights import convert
 from tests.networks.cases import build
 from tests.networks.inputs import inputs, tensors
@@ -44,6 +56,34 @@ def test_sliding_windows_over_thick_slices(case: str) -> None:
         y = SlidingWindowInferer((4, 12, 12), sw_batch_size=4, overlap=0.25, mode="gaussian")(volume, net)
     assert y.shape == (1, 3, 5, 20, 18)
     assert y.isfinite().all()
+
+
+def test_other_numbers_of_axes() -> None:
+    volume, image = torch.rand(1, 1, 5, 8, 9), torch.rand(1, 1, 9, 11)
+    fused = FusionMamba(3, 1, depths=[1, 1], depths_decoder=[1, 1], dims=[4, 8])(volume, volume)
+    assert fused.shape == volume.shape
+    assert CAMSNet(3, 1, 2, [4, 8], 1, 16)(volume).shape == (1, 2, 5, 8, 9)
+    assert MambaIRUNet(3, 1, dim=4, depths=[1, 1], refinement=1)(volume).shape == volume.shape
+    pair = volume.expand(-1, 2, -1, -1, -1)
+    maps = torch.rand(1, 2, 5, 8, 9, 2)
+    assert MambaRecon(3, dim=4, depths=[1])(pair, volume, maps).shape == pair.shape
+    moved, ddf = VMambaMorph(2, 1, dim=8, depths=[1, 1])(image, image)
+    assert moved.shape == image.shape and ddf.shape == (1, 2, 9, 11)
+    assert TMamba(2, 1, 2, units=[1, 1, 1]).eval()(image).shape == (1, 2, 9, 11)
+    assert NnMambaClassifier(2, 1, 3, channels=4, blocks=1).eval()(image).shape == (1, 3)
+
+
+def test_tables_of_another_size_are_interpolated() -> None:
+    torch.manual_seed(0)
+    net = TMamba(2, 1, 2, units=[1, 1, 1], img_size=[16, 16]).eval()
+    for table in (*net.positions, *net.spectra):
+        nn.init.normal_(table)
+    x = torch.randn(1, 1, 16, 16)
+    y = net(x)
+    with torch.no_grad():
+        net.positions[0].mul_(2)
+    assert not torch.allclose(net(x), y)
+    assert net(torch.randn(1, 1, 24, 9)).isfinite().all()
 
 
 def test_the_third_scan_runs_along_the_slices() -> None:
