@@ -86,6 +86,12 @@ def save_onnx(recorded: torch.export.ExportedProgram, file: Path, texts: Texts |
         recorded, (), dynamo=True, verbose=False, optimize=False, input_names=["image"], output_names=["pred"]
     )
     assert converted is not None
+    for node in converted.model.graph:
+        # A missing bias is written as an expanded zero, which onnxruntime refuses; a real one is a stored tensor.
+        if node.op_type in ("Conv", "ConvTranspose") and len(node.inputs) == 3:
+            bias = node.inputs[2]
+            if bias is not None and bias.producer() is not None:
+                node.replace_input_with(2, None)
     for name, text in (texts or {}).items():
         converted.model.metadata_props[name] = text
     converted.save(os.fspath(file))

@@ -17,7 +17,16 @@ from medmamba_monai import export
 from medmamba_monai.__main__ import main
 from medmamba_monai.networks.nets import UMamba
 
-ARGUMENTS = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "features": [4, 8], "n_blocks": 1}
+# the paper's design has convolutions without bias, which ONNX writes in a way of their own
+ARGUMENTS = {
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 2,
+    "features": [4, 8],
+    "n_blocks": 1,
+    "n_decoder_blocks": 1,
+    "design": "paper",
+}
 NAME = "umamba_square_test_segmentation"
 
 # What a program does that has torch or onnxruntime alone: MONAI and this package cannot be imported.
