@@ -76,7 +76,8 @@ def listed(section: str) -> str:
 
 
 def cached(data: str, transform: str) -> Record:
-    cache = {"cache_rate": 1.0, "num_workers": "$@num_workers or None", "progress": False}
+    # one thread: MONAI's readers keep file names, which threads would mix up
+    cache = {"cache_rate": 1.0, "num_workers": 1, "progress": False}
     return {"_target_": "CacheDataset", "data": data, "transform": transform, **cache}
 
 
