@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import torch
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
@@ -19,6 +24,16 @@ from medmamba_monai.apps.monailabel.train import BundleTrain
 __all__ = ["BundleApp"]
 
 log = logging.getLogger(__name__)
+
+
+class Batch(BatchInferTask):
+    """Inference of many images; MONAI Label's own divides them among GPUs even where there is none, and fails."""
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore, infer: Callable[..., Any]) -> dict[str, Any]:
+        """Runs a bundle on the images of a request and saves the label maps."""
+        several = bool(request.get("multi_gpu", True)) and torch.cuda.device_count() > 1
+        found: dict[str, Any] = super().__call__({**request, "multi_gpu": several}, datastore, infer)
+        return found
 
 
 class BundleApp(MONAILabelApp):
@@ -57,3 +72,7 @@ class BundleApp(MONAILabelApp):
     def init_strategies(self) -> dict[str, Strategy]:
         """Returns how the next image to label is chosen."""
         return {"random": Random(), "first": First()}
+
+    def init_batch_infer(self) -> Callable[..., Any]:
+        """Returns what runs a bundle on many images."""
+        return Batch()
