@@ -191,6 +191,13 @@ def plain(mixer: ScanMixer, x: Tensor) -> Tensor:
     return y
 
 
+def test_the_mean_of_the_sequences_is_a_part_of_their_sum() -> None:
+    mixer, u = ScanMixer(4, order="siamese", d_state=1), torch.randn(1, 8, 3, 5)
+    mean = mixer.scan(u)
+    mixer.merge = ScanMerge("sum", 8, 4)
+    torch.testing.assert_close(4 * mean, mixer.scan(u))
+
+
 def test_layers_take_their_turns() -> None:
     encoder = VSSEncoder(2, 1, [2, 3], [8, 16], order="mamba_nd", d_state=1)
     orders = [block.mixer.order.steps for stage in encoder.stages for block in stage]
