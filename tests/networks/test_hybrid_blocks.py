@@ -11,7 +11,9 @@ from medmamba_monai.networks.blocks.diffusion import DiffusionStage, haar_gradie
 from medmamba_monai.networks.blocks.high_order import HighOrderMixer
 from medmamba_monai.networks.blocks.hybrid_conv import HybridConvBranch
 from medmamba_monai.networks.blocks.mamba_vision import VisionMixer, WindowStage
+from medmamba_monai.networks.blocks.u_mamba import InstanceNorm
 from medmamba_monai.networks.blocks.ucm import UCMBlock
+from medmamba_monai.networks.nets import MUCMNet
 
 
 def touched(before: Tensor, after: Tensor) -> list[tuple[int, ...]]:
@@ -113,3 +115,9 @@ def test_the_image_weighs_its_two_branches() -> None:
         diffused = stage(x)
         stage.local.conv1.weight.sub_(2.0)
         assert not torch.allclose(stage(x), diffused)
+
+
+def test_one_image_that_shrinks_to_a_single_place() -> None:
+    net = MUCMNet(2, 1, 2, channels=[4, 8, 8])
+    assert net.eval()(torch.randn(1, 1, 8, 8)).isfinite().all()
+    assert InstanceNorm(2)(torch.randn(1, 2, 1, 1)).abs().max() < 1e-3

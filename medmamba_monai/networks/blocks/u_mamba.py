@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from monai.networks.layers.factories import Conv, split_args
 from monai.networks.layers.utils import get_act_layer, get_norm_layer
@@ -37,6 +38,10 @@ class InstanceNorm(nn.GroupNorm):
 
     def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(channels, channels, eps=eps, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # not the checked function, which refuses a single voxel of a single image
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 def make_norm(norm: NameOrPair, spatial_dims: int, channels: int) -> nn.Module:
