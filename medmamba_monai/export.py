@@ -33,8 +33,8 @@ def save_torchscript(network: nn.Module, image: Tensor, file: Path, texts: Texts
         image (B, C, *S).
     """
     with torch.no_grad():
-        traced = torch.jit.trace(network, image, check_trace=False)  # type: ignore[no-untyped-call]
-    torch.jit.save(traced, os.fspath(file), dict(texts or {}))  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(network, image, check_trace=False)
+    torch.jit.save(traced, os.fspath(file), dict(texts or {}))
 
 
 def program(network: nn.Module, image: Tensor, any_size: bool = False) -> torch.export.ExportedProgram:
@@ -105,7 +105,7 @@ def read(file: Path) -> Callable[[Tensor], Tensor]:
     """
     path = os.fspath(file)
     if path.endswith(".ts"):
-        loaded: Callable[[Tensor], Tensor] = torch.jit.load(path)  # type: ignore[no-untyped-call]
+        loaded: Callable[[Tensor], Tensor] = torch.jit.load(path)
         return loaded
     if path.endswith(".pt2"):
         return torch.export.load(path).module()

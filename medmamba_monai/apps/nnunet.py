@@ -73,7 +73,7 @@ class NnUNetUMamba(UMamba):
             deep_supervision=deep_supervision,
         )
         # the name under which the trainer looks for the switch
-        self.decoder.deep_supervision = deep_supervision
+        self.decoder.deep_supervision = deep_supervision  # type: ignore[assignment]
 
     def returns_all(self) -> bool:
         """Whether `forward` returns the outputs of all stages, in training and in validation alike."""
