@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
-from medmamba_monai.networks.blocks.arguments import check_positive
+from medmamba_monai.networks.blocks.arguments import check_choice, check_positive
 from medmamba_monai.networks.nets.variant import UNRECORDED, Source, Variant
 from medmamba_monai.networks.nets.vm_unet import VMUNet
 
@@ -77,6 +77,7 @@ class SliceMamba(VMUNet):
         d_state: int = 16,
         drop_path_rate: float = 0.2,
     ) -> None:
+        check_choice("spatial_dims", spatial_dims, (2, 3))
         orders = strip_orders(spatial_dims, strips)
         super().__init__(
             spatial_dims,
