@@ -168,9 +168,8 @@ def targets(bundle: Bundle) -> Faults:
     short = ComponentLocator()
     for file in sorted((bundle.root / "configs").glob("*.json")):
         text = file.read_text(encoding="utf-8")
-        for word in ("scripts.", "/home/", "/root/"):
-            if word in text:
-                yield f"{file.name} holds {word!r}, which exists in one folder only: use installed code and bundle_root"
+        for word in sorted(set(re.findall(r"scripts\.|/(?:home|root)/", text))):
+            yield f"{file.name} holds {word!r}, which exists in one folder only: use installed code and bundle_root"
         for target in sorted(set(re.findall(r'"_target_":\s*"([^"$@]+)"', text))):
             if "." not in target:
                 found = short.get_component_module_name(target) is not None

@@ -22,9 +22,11 @@ def test_every_layout_is_read(make: Make, layout: str) -> None:
     data = open_data(make(layout))
     found = fingerprint(data)
     assert (data.layout, found["layout"]) == (layout, layout)
-    assert found["training_cases"] == len(found["by_case"]) == {"decathlon": 6, "nnunet": 5, "datalist": 4, "plain": 6}[
-        layout
-    ]
+    assert (
+        found["training_cases"]
+        == len(found["by_case"])
+        == {"decathlon": 6, "nnunet": 5, "datalist": 4, "plain": 6}[layout]
+    )
     json.dumps(found, allow_nan=False)
     assert fingerprint(open_data(data.root)) == found
 
