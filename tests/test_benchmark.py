@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from medmamba_monai import benchmark
-from medmamba_monai.network_modes import Mode, inference, modes, training_step
+from medmamba_monai.benchmark import networks, scan
+from medmamba_monai.benchmark.measure import table
+from medmamba_monai.benchmark.modes import Mode, inference, modes, training_step
+from medmamba_monai.benchmark.suites import SUITES, Suite
 from medmamba_monai.ops import available_backends
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "SHAPES", {"tiny": (8, 20, 2)})
+    monkeypatch.setattr(scan, "SHAPES", {"tiny": (8, 20, 2)})
 
 
 def test_scan_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +36,7 @@ def test_scan_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_wrong_backend_gets_no_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    right = benchmark._backend
+    right = scan._backend
 
     def wrong(name: str):  # type: ignore[no-untyped-def]
         def run(**tensors: Tensor) -> Tensor:
@@ -41,7 +44,7 @@ def test_a_wrong_backend_gets_no_speed(monkeypatch: pytest.MonkeyPatch, capsys: 
 
         return run
 
-    monkeypatch.setattr(benchmark, "_backend", wrong)
+    monkeypatch.setattr(scan, "_backend", wrong)
     assert benchmark.main(["scan", "--shapes", "tiny", "--repeats", "1"]) == 1
     line = next(x for x in capsys.readouterr().out.splitlines() if " chunked " in x and "case" not in x)
     assert "wrong: error" in line and "ms" not in line
@@ -57,11 +60,11 @@ def test_a_network_whose_fast_scan_is_wrong_is_refused(monkeypatch: pytest.Monke
     from medmamba_monai.ops.backends import chunked
 
     net, x = MedMamba(in_channels=1, num_classes=2, depths=(1,), dims=(8,)).eval(), torch.randn(1, 1, 32, 32)
-    assert benchmark.check_network(net, x) is None
+    assert networks.check_network(net, x) is None
     if available_backends()["native"] is None:
-        scan = chunked.scan
-        monkeypatch.setattr(chunked, "scan", lambda *a: tuple(y * torch.nan for y in scan(*a)))
-        found = benchmark.check_network(net, x)
+        right = chunked.scan
+        monkeypatch.setattr(chunked, "scan", lambda *a: tuple(y * torch.nan for y in right(*a)))
+        found = networks.check_network(net, x)
         assert found is not None and found.startswith("wrong: error")
 
 
@@ -85,22 +88,30 @@ def test_cuda_adds_precision_compiler_and_graphs() -> None:
     assert training_step(torch.nn.Identity(), torch.zeros(1), modes(torch.device("cuda"))[2]) is None
 
 
-def test_a_network_that_cannot_run_tells_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    def networks(*_: Tensor):  # type: ignore[no-untyped-def]
-        return {"fits": (lambda: torch.nn.Conv2d(3, 2, 3), torch.zeros(1, 3, 8, 8)),
-                "breaks": (Breaks, torch.zeros(1, 3, 8, 8))}  # fmt: skip
-
+def test_a_network_that_cannot_run_tells_why() -> None:
     class Breaks(torch.nn.Identity):
         def forward(self, x: Tensor) -> Tensor:
             if torch.is_grad_enabled():
                 raise RuntimeError("no training today\nand a long trace")
             return x
 
-    monkeypatch.setattr(benchmark, "_networks", networks)
-    monkeypatch.setattr(benchmark, "check_network", lambda *_: None)
-    fits, breaks = benchmark.network(128, 1, torch.device("cpu"), 1)
+    suite = Suite(128, 2, 3, {"fits": lambda: torch.nn.Conv2d(3, 2, 3)}, lambda _: {"breaks": Breaks})
+    fits, breaks, slow = networks.network(suite, 128, 1, torch.device("cpu"), reference=True)
     assert fits.forward and fits.training and fits.refused is None
     assert breaks.refused == "failed: no training today"
+    assert slow.name == "fits, reference scan" and slow.forward
+    line = table([fits, breaks, slow], "fits").splitlines()[1]
+    assert float(line.split()[-1]) == pytest.approx(slow.forward / fits.forward, abs=0.006)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_suites_name_networks_that_take_their_image(name: str) -> None:
+    suite = SUITES[name]
+    for network, build in suite.networks(suite.size).items():
+        with torch.device("cpu" if "SwinUNETR" in network else "meta"):  # it computes with numbers while it is made
+            assert sum(p.numel() for p in build().parameters()) > 1e6
+    with pytest.raises(ValueError, match="use a multiple of 32"):
+        networks.network(suite, 33, 1, torch.device("cpu"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medmamba_monai.benchmark import extra_memory
+from medmamba_monai.benchmark.measure import extra_memory
 from medmamba_monai.collection.bundles import Bundle
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.savers import replacing

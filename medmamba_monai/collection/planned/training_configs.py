@@ -72,9 +72,11 @@ def train_config(plan: Mapping[str, Any]) -> Record:
             "$checks.or_stop(checks.check_output_dir, @output_dir)",
             "$checks.or_stop(checkpoint.load_weights, @ckpt_dir + '/model.pt', [@network, @average.ema_model]) "
             "if @load_pretrain else None",
-            "$checks.or_stop(@train#handlers#7.restore, @train#trainer) if @resume else None",
         ],
-        "run": ["$checks.or_stop(@train#trainer.run)"],
+        "run": [
+            "$checks.or_stop(@train#handlers#7.restore, @train#trainer) if @resume else None",
+            "$checks.or_stop(@train#trainer.run)",
+        ],
     }
 
 
@@ -259,8 +261,10 @@ def multi_gpu_config() -> Record:
             "$checks.or_stop(checks.check_output_dir, @output_dir)",
             "$checks.or_stop(checkpoint.load_weights, @ckpt_dir + '/model.pt', [@network, @average.ema_model]) "
             "if @load_pretrain else None",
-            "$checks.or_stop(@train#handlers#7.restore, @train#trainer) if @resume else None",
         ],
-        "run": ["$checks.or_stop(@train#trainer.run)"],
+        "run": [
+            "$checks.or_stop(@train#handlers#7.restore, @train#trainer) if @resume else None",
+            "$checks.or_stop(@train#trainer.run)",
+        ],
         "finalize": ["$dist.is_initialized() and dist.destroy_process_group()"],
     }

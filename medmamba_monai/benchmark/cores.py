@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from medmamba_monai.benchmark import extra_memory
+from medmamba_monai.benchmark.measure import extra_memory
 from medmamba_monai.networks.layers.mamba import Mamba
 from medmamba_monai.networks.layers.mamba2 import Mamba2
 from medmamba_monai.networks.layers.mamba3 import Mamba3
