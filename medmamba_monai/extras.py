@@ -12,6 +12,7 @@ EXTRAS: dict[str, tuple[str, str]] = {
     "jsonschema": ("jsonschema", "bundles"),
     "nibabel": ("nibabel", "bundles"),
     "PIL": ("pillow", "bundles"),
+    "yaml": ("pyyaml", "bundles"),
     "scipy": ("scipy", "bundles"),
     "tensorboard": ("tensorboard", "bundles"),
     "tqdm": ("tqdm", "bundles"),

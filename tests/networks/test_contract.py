@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from medmamba_monai.networks import nets
-from tests.networks.cases import CASES, ODD_SIZES, TRACES_OF_ONE_SIZE, arguments, build, trained
+from tests.networks.cases import CASES, ODD_SIZES, ROUGH, TRACES_OF_ONE_SIZE, arguments, build, trained
 from tests.networks.inputs import (
     axes,
     cast,
@@ -119,7 +119,7 @@ def test_trace(case: str, tmp_path: Path) -> None:
     traced = torch.jit.trace(net, x, check_trace=False)
     traced.save(str(tmp_path / "net.ts"))
     loaded = torch.jit.load(str(tmp_path / "net.ts"))
-    torch.testing.assert_close(loaded(*x), net(*x), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(loaded(*x), net(*x), atol=ROUGH.get(case, 1e-4), rtol=1e-4)
 
 
 @all_cases
@@ -181,7 +181,9 @@ def test_double_precision(case: str) -> None:
     net, x = build(case).eval(), inputs(case)
     exact = tensors(net.double()(*cast(x, torch.float64)))
     assert all(y.dtype == torch.float64 for y in exact)
-    torch.testing.assert_close([y.float() for y in exact], tensors(net.float()(*x)), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        [y.float() for y in exact], tensors(net.float()(*x)), atol=ROUGH.get(case, 1e-4), rtol=1e-3
+    )
 
 
 @all_cases

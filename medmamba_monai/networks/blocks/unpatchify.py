@@ -22,6 +22,7 @@ class Unpatchify(nn.Module):
         x (B, *S, channels); returns (B, 2, *S * patch_size), cut to ``size``.
 
     Example:
+        >>> import torch
         >>> Unpatchify(2, 8, 2)(torch.zeros(1, 3, 2, 8), (5, 4)).shape
         torch.Size([1, 2, 5, 4])
     """
