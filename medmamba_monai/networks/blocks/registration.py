@@ -53,6 +53,10 @@ class Deformation(nn.Module):
         self.squaring.warp_layer.ref_grid = None
         return ddf
 
+    def compose(self, outer: Tensor, inner: Tensor) -> Tensor:
+        """The displacement of going by the inner one first and by the outer one from there."""
+        return self.warp(outer, inner) + inner
+
     def warp(self, image: Tensor, ddf: Tensor) -> Tensor:
         """The image at every voxel's displaced place, zero outside."""
         with without_autocast(image):

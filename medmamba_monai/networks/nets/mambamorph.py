@@ -122,12 +122,17 @@ class MambaMorph(PublishedNetwork):
             self.read_out = nn.ModuleList((conv(width, 8, 3, 2, 1), conv(8, 3, 3, 1, 1)))
 
     def forward(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
-        ddf = self.deformation.integrate(self.velocity(moving, fixed))
-        for _ in range(self.rounds - 1):
-            moved = self.deformation.warp(moving, ddf)
-            more = self.deformation.integrate(self.velocity(moved, fixed))
-            ddf = self.deformation.warp(ddf, more) + more
+        ddf, _ = self._register(moving, fixed)
         return self.deformation.warp(moving, ddf), ddf
+
+    def _register(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The displacement of all rounds together, and the velocity of each."""
+        velocities = [self.velocity(moving, fixed)]
+        ddf = self.deformation.integrate(velocities[0])
+        for _ in range(self.rounds - 1):
+            velocities.append(self.velocity(self.deformation.warp(moving, ddf), fixed))
+            ddf = self.deformation.compose(ddf, self.deformation.integrate(velocities[-1]))
+        return ddf, velocities
 
     def velocity(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """The stationary velocity (B, spatial_dims, *S) whose integral is the displacement of one round."""
@@ -140,10 +145,15 @@ class MambaMorph(PublishedNetwork):
         return saturate(in_float32(self.head, y))
 
     def inverse(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """The displacement that brings the fixed image onto the moving one: the integral of minus the velocity."""
-        if self.rounds > 1:
-            raise ValueError(f"rounds is {self.rounds}: only one round has a velocity to turn back")
-        return self.deformation.integrate(-self.velocity(moving, fixed))
+        """The displacement that brings the fixed image onto the moving one.
+
+        Each round's is the integral of minus its velocity; they are composed from the last round to the first.
+        """
+        _, velocities = self._register(moving, fixed)
+        *others, back = (self.deformation.integrate(-velocity) for velocity in velocities)
+        for other in reversed(others):
+            back = self.deformation.compose(back, other)
+        return back
 
     def describe(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Three read-out features of each image at half resolution, (B, 6, *ceil(S / 2)), for a loss on features."""
