@@ -189,6 +189,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "TMamba",
         {"spatial_dims": 2, "units": [1, 1, 1], "channels": 4, "skips": [4, 4, 4], "img_size": [16, 24]},
     ),
+    "mambamir_2d": ("MambaMIR", {"spatial_dims": 2, "dim": 8, "depths": [1, 1], "mask_inference": False}),
+    "mambamir_patches_3d": (
+        "MambaMIR",
+        {"spatial_dims": 3, "dim": 4, "depths": [2], "patch_size": 2, "masked": 3, "mask_inference": False},
+    ),
     "mambarecon_2d": ("MambaRecon", {"spatial_dims": 2, "dim": 8, "depths": [1]}),
     "fusion_mamba_2d": (
         "FusionMamba",

@@ -17,13 +17,14 @@ from medmamba_monai.networks.blocks.patches import ConvMerging, OverlapPatchEmbe
 from medmamba_monai.networks.blocks.pyramid import Pyramid
 from medmamba_monai.networks.blocks.ss_conv_ssm import SSConvSSM
 from medmamba_monai.networks.layers.mamba import StepProjection
+from medmamba_monai.networks.layers.masked_scan import MaskedScanMixer
 from medmamba_monai.networks.layers.multi_head_scan import MultiHeadScan
 from medmamba_monai.networks.layers.precision import saturate
 from medmamba_monai.networks.layers.scan_mixer import ScanMixer
 from medmamba_monai.networks.layers.sequence_mixer import SequenceMixer
 
 MIXERS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
-    {"scan": ScanMixer, "sequence": SequenceMixer, "heads": MultiHeadScan}
+    {"scan": ScanMixer, "sequence": SequenceMixer, "heads": MultiHeadScan, "masked": MaskedScanMixer}
 )
 
 
@@ -81,7 +82,8 @@ class VSSBlock(nn.Module):
         gated_mlp: gate the MLP.
         mlp_kernels: sizes of the convolutions inside the MLP.
         norm: "layer" or "batch".
-        mixer: "scan" for `ScanMixer`, "sequence" for `SequenceMixer`, "heads" for `MultiHeadScan`.
+        mixer: "scan" for `ScanMixer`, "sequence" for `SequenceMixer`, "heads" for `MultiHeadScan`, "masked" for
+            `MaskedScanMixer`.
         residual: add the mixer's result to its input instead of replacing it.
         arguments: those of the mixer, for example ``order``, ``d_state``, ``expand``, ``gate`` or ``core``.
 

@@ -17,6 +17,7 @@ from medmamba_monai.networks.nets.mamba_nd import MambaND
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.mambair import MambaIR, MambaIRUNet
 from medmamba_monai.networks.nets.mambamil import S4MIL, MambaMIL, MamMIL
+from medmamba_monai.networks.nets.mambamir import MambaMIR
 from medmamba_monai.networks.nets.mambamorph import MambaMorph, VMambaMorph
 from medmamba_monai.networks.nets.mambarecon import MambaRecon
 from medmamba_monai.networks.nets.medmamba import MedMamba
@@ -57,6 +58,7 @@ __all__ = [
     "FusionMamba",
     "GATMamba",
     "MambaMIL",
+    "MambaMIR",
     "MambaRecon",
     "MambaMorph",
     "MambaUNet",

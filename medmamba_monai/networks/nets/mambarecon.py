@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
-from monai.networks.blocks.fft_utils_t import fftn_centered_t, ifftn_centered_t
 from torch import Tensor, nn
 
 from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
 from medmamba_monai.networks.blocks.checkpoint import run
+from medmamba_monai.networks.blocks.data_consistency import keep_measured
 from medmamba_monai.networks.blocks.patches import PatchEmbed
 from medmamba_monai.networks.blocks.unpatchify import Unpatchify
 from medmamba_monai.networks.blocks.vss import VSSBlock, init_linear
-from medmamba_monai.networks.layers.precision import saturate, without_autocast
+from medmamba_monai.networks.layers.precision import saturate
 from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
 
 
@@ -45,13 +44,14 @@ class MambaRecon(PublishedNetwork):
         TypeError: when the image is not of floating point.
 
     Example:
+        >>> import torch
         >>> net = MambaRecon(2, dim=8, depths=[1])
         >>> net(torch.rand(1, 2, 9, 12), torch.ones(1, 1, 1, 12), torch.rand(1, 3, 9, 12, 2)).shape
         torch.Size([1, 2, 9, 12])
 
     Notes:
-        Fourier transforms are MONAI's, in float32 at least. Images that the patches do not divide are padded with
-        zeros inside the network; data consistency works on the image's own size.
+        Images that the patches do not divide are padded with zeros inside the network; data consistency works on the
+        image's own size.
     """
 
     variants: ClassVar[Mapping[str, Variant]] = MappingProxyType(
@@ -95,32 +95,10 @@ class MambaRecon(PublishedNetwork):
     def forward(self, x: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
         check_input(x, self.spatial_dims, 2)
         size = x.shape[2:]
-        if maps.dim() != x.dim() + 1 or maps.shape[2:] != (*size, 2):
-            raise ValueError(f"maps has shape {tuple(maps.shape)}: give (batch, coils, {(*size, 2)})")
         image = saturate(x)
         y = self.embeds[0](image)
         for stage, embed, unpatchify in zip(self.stages, self.embeds[1:], self.unpatchify[:-1], strict=True):
             y = run(stage, y, use_checkpoint=self.use_checkpoint)
-            kept = self.keep_measured(unpatchify(y, size), image, mask, maps)
+            kept = keep_measured(unpatchify(y, size), image, mask, maps)
             y = saturate(y + embed(F.silu(kept)))
-        return self.keep_measured(self.unpatchify[-1](self.norm(y), size), image, mask, maps)
-
-    def keep_measured(self, image: Tensor, zero_filled: Tensor, mask: Tensor, maps: Tensor) -> Tensor:
-        """The image with its k-space replaced where it was measured: (B, 2, *S)."""
-        with without_autocast(image):
-            wide = maps.float() if maps.element_size() < 4 else maps
-            made, measured = (
-                fftn_centered_t(_times(part.to(wide.dtype).movedim(1, -1).unsqueeze(1), wide), self.spatial_dims)
-                for part in (image, zero_filled)
-            )
-            mixed = torch.where((mask > 0).unsqueeze(-1), measured, made)
-            coils = ifftn_centered_t(mixed, self.spatial_dims)
-            # the sum over coils of the image times the conjugate map
-            combined = _times(coils, wide * wide.new_tensor([1.0, -1.0])).sum(1)
-        return saturate(combined.movedim(-1, 1))
-
-
-def _times(a: Tensor, b: Tensor) -> Tensor:
-    """The product of complex numbers held as pairs."""
-    real = a[..., 0] * b[..., 0] - a[..., 1] * b[..., 1]
-    return torch.stack((real, a[..., 0] * b[..., 1] + a[..., 1] * b[..., 0]), -1)
+        return keep_measured(self.unpatchify[-1](self.norm(y), size), image, mask, maps)
