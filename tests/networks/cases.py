@@ -199,6 +199,30 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "FusionMamba",
         {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]},
     ),
+    "md_dose_2d": (
+        "MDDose",
+        {
+            "spatial_dims": 2,
+            "condition_channels": 3,
+            "img_size": 16,
+            "dim": 8,
+            "depths": [1, 2],
+            "depths_decoder": [2, 1],
+            "drop_path_rate": 0.0,
+        },
+    ),
+    "md_dose_plain_3d": (
+        "MDDose",
+        {
+            "spatial_dims": 3,
+            "condition_channels": 0,
+            "img_size": 8,
+            "dim": 12,
+            "depths": [1, 1],
+            "depths_decoder": [1, 1],
+            "drop_path_rate": 0.0,
+        },
+    ),
     "cams_net_2d": (
         "CAMSNet",
         {"spatial_dims": 2, "features": [4, 8], "spatial_stages": 1, "img_size": 16, "dropout": 0.0},
@@ -325,6 +349,7 @@ KINDS = {
     "MambaMIL": "bag",
     "MambaMorph": "pair",
     "MambaRecon": "kspace",
+    "MDDose": "noise",
     "MamMIL": "graph",
     "S4MIL": "bag",
     "VMambaMorph": "pair",

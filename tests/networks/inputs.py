@@ -16,8 +16,9 @@ Given = tuple[Tensor, ...]
 def kind(case: str) -> str:
     """What a network takes.
 
-    "image", "pair" or "images" for two, "kspace" for an image with mask and coils, "bag" of features, "graph" for a bag
-    with edges and orders, "nodes" for graphs side by side.
+    "image", "pair" or "images" for two, "kspace" for an image with mask and coils, "noise" for an image with its step
+    of diffusion and a condition, "bag" of features, "graph" for a bag with edges and orders, "nodes" for graphs side by
+    side.
     """
     return KINDS.get(CASES[case][0], "image")
 
@@ -52,6 +53,11 @@ def inputs(case: str, batch: int = 2, size: Sequence[int] | None = None) -> Give
     if kind(case) == "kspace":
         mask = torch.rand((batch, 1, *size), generator=random) < 0.5
         return (*drawn, mask, torch.randn((batch, 3, *size, 2), generator=random))
+    if kind(case) == "noise":
+        timesteps = torch.randint(1000, (batch,), generator=random)
+        channels = CASES[case][1].get("condition_channels", 0)
+        context = torch.randn((batch, channels, *size), generator=random)
+        return (*drawn, timesteps, context) if channels else (*drawn, timesteps)
     return drawn
 
 

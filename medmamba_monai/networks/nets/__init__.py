@@ -20,6 +20,7 @@ from medmamba_monai.networks.nets.mambamil import S4MIL, MambaMIL, MamMIL
 from medmamba_monai.networks.nets.mambamir import MambaMIR
 from medmamba_monai.networks.nets.mambamorph import MambaMorph, VMambaMorph
 from medmamba_monai.networks.nets.mambarecon import MambaRecon
+from medmamba_monai.networks.nets.md_dose import MDDose
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.mhs_vm import MHSVM
 from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
@@ -62,6 +63,7 @@ __all__ = [
     "MambaRecon",
     "MambaMorph",
     "MambaUNet",
+    "MDDose",
     "MamMIL",
     "MSVMUNet",
     "MHSVM",
