@@ -246,6 +246,28 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "drop_path_rate": 0.0,
         },
     ),
+    "vmrnn": (
+        "VMRNN",
+        {
+            "spatial_dims": 3,
+            "out_frames": 1,
+            "design": "deep",
+            "dim": 8,
+            "depths": [1],
+            "drop_path_rate": 0.0,
+        },
+    ),
+    "vmrnn_basic": (
+        "VMRNN",
+        {
+            "spatial_dims": 3,
+            "out_frames": 1,
+            "patch_size": 4,
+            "dim": 16,
+            "depths": [1],
+            "drop_path_rate": 0.0,
+        },
+    ),
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
     "vim_unet_2d": (
         "ViMUNet",
@@ -329,6 +351,7 @@ TRACES_OF_ONE_SIZE = {
     ),
     "gat_mamba": "graphs are padded to the largest one when it is traced",
     "mammil": "Mamba-2's chunks are counted when it is traced",
+    **dict.fromkeys(("vmrnn", "vmrnn_basic"), "frames are counted when it is traced"),
     **dict.fromkeys(
         (
             "efficient_vmamba_2d",
@@ -353,16 +376,17 @@ KINDS = {
     "MamMIL": "graph",
     "S4MIL": "bag",
     "VMambaMorph": "pair",
+    "VMRNN": "clip",
 }
 # for networks that halve an image so often that one voxel would be left, which no scan mixes
-SIZES = {"nnmamba_3d": (17, 10, 18)}
+SIZES = {"nnmamba_3d": (17, 10, 18), "vmrnn": (2, 10, 7), "vmrnn_basic": (2, 10, 7)}
 ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
 
 
 def arguments(case: str) -> dict[str, Any]:
     """All constructor arguments of a case."""
     name, given = CASES[case]
-    if KINDS.get(name) in ("pair", "images"):
+    if KINDS.get(name) in ("pair", "images", "clip"):
         return {"in_channels": 2, **given}
     if KINDS.get(name) == "kspace":
         return given

@@ -80,6 +80,8 @@ def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:
         return [tuple(x.shape), (len(x), axes(case), *x.shape[2:])]
     if kind(case) in ("images", "kspace"):
         return [tuple(x.shape)]
+    if kind(case) == "clip":
+        return [(len(x), 2, x.shape[2] - 1 + CASES[case][1]["out_frames"], *x.shape[3:])]
     return [(len(x), 3, *x.shape[2:])]
 
 
@@ -96,8 +98,8 @@ def second(case: str, given: Given) -> Given:
 def channels_last(x: nn.Module | Tensor, dim: int) -> nn.Module | Tensor:
     """A tensor or network of 2D or 3D maps in the layout with channels last; others as they are."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    if isinstance(x, nn.Module) and len({p.dim() for p in x.parameters()} & set(formats)) > 1:
-        # PyTorch converts all convolutions of a network or none
+    if isinstance(x, nn.Module) and {p.dim() for p in x.parameters()} & set(formats) != {dim}:
+        # PyTorch converts all convolutions of a network or none, and these are of other numbers of axes too
         return x
     return x.to(memory_format=formats[dim]) if dim in formats else x  # type: ignore[call-overload]
 

@@ -41,6 +41,7 @@ from medmamba_monai.networks.nets.vivim import Vivim
 from medmamba_monai.networks.nets.vm_unet import VMUNet
 from medmamba_monai.networks.nets.vm_unet_v2 import VMUNetV2
 from medmamba_monai.networks.nets.vmamba import VMamba
+from medmamba_monai.networks.nets.vmrnn import VMRNN
 
 __all__ = [
     "CAMSNet",
@@ -87,6 +88,7 @@ __all__ = [
     "Vivim",
     "VMamba",
     "VMambaMorph",
+    "VMRNN",
     "VMUNet",
     "VMUNetV2",
 ]
