@@ -268,6 +268,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "drop_path_rate": 0.0,
         },
     ),
+    "vm_ddpm_2d": ("VMDDPM", {"spatial_dims": 2, "dims": [8, 16], "depths": [1, 1]}),
+    "vm_ddpm_condition_3d": (
+        "VMDDPM",
+        {"spatial_dims": 3, "dims": [8], "depths": [1], "condition_channels": 1},
+    ),
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
     "vim_unet_2d": (
         "ViMUNet",
@@ -361,6 +366,8 @@ TRACES_OF_ONE_SIZE = {
             "mhs_vm_2d",
             "plain_mamba_2d",
             "slice_mamba_2d",
+            "vm_ddpm_2d",
+            "vm_ddpm_condition_3d",
         ),
         _TABLES,
     ),
@@ -376,6 +383,7 @@ KINDS = {
     "MamMIL": "graph",
     "S4MIL": "bag",
     "VMambaMorph": "pair",
+    "VMDDPM": "noise",
     "VMRNN": "clip",
 }
 # for networks that halve an image so often that one voxel would be left, which no scan mixes

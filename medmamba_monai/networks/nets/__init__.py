@@ -38,6 +38,7 @@ from medmamba_monai.networks.nets.umamba import UMamba
 from medmamba_monai.networks.nets.vim import Vim
 from medmamba_monai.networks.nets.vim_unet import ViMUNet
 from medmamba_monai.networks.nets.vivim import Vivim
+from medmamba_monai.networks.nets.vm_ddpm import VMDDPM
 from medmamba_monai.networks.nets.vm_unet import VMUNet
 from medmamba_monai.networks.nets.vm_unet_v2 import VMUNetV2
 from medmamba_monai.networks.nets.vmamba import VMamba
@@ -89,6 +90,7 @@ __all__ = [
     "VMamba",
     "VMambaMorph",
     "VMRNN",
+    "VMDDPM",
     "VMUNet",
     "VMUNetV2",
 ]
