@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Case", "DataFault", "DataFolder", "input_cases", "open_data"]
+__all__ = ["Case", "DataFault", "DataFolder", "input_cases", "open_data", "stem"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUMES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
@@ -126,13 +126,19 @@ def _json(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _stem(file: Path) -> str | None:
+def stem(file: Path) -> str | None:
+    """The name of an image file without its ending; None for other files.
+
+    Example:
+        >>> stem(Path("case_1.nii.gz"))
+        'case_1'
+    """
     ending = next((e for e in (*VOLUMES, *PICTURES) if file.name.lower().endswith(e)), None)
     return None if ending is None or file.name.startswith(".") else file.name[: -len(ending)]
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    found = {_stem(file): file for file in sorted(folder.iterdir())} if folder.is_dir() else {}
+    found = {stem(file): file for file in sorted(folder.iterdir())} if folder.is_dir() else {}
     return {name: file for name, file in found.items() if name is not None}
 
 
@@ -202,7 +208,7 @@ def _listed(base: Path, entries: Iterable[Any]) -> tuple[Case, ...]:
         files = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
         images = tuple(base / str(file) for file in files)
         label = base / str(entry["label"]) if entry.get("label") else None
-        name = _stem(images[0]) or images[0].name
+        name = stem(images[0]) or images[0].name
         group = str(entry.get("group", entry.get("subject", _group(name))))
         cases.append(Case(name, images, label, group, fold=entry.get("fold")))
     return tuple(cases)
@@ -245,7 +251,7 @@ def input_cases(path: str | Path, channels_in_files: int) -> dict[str, tuple[Pat
     found: dict[str, tuple[Path, ...]] = {name: (file,) for name, file in files.items()}
     found = by_channel(files) if channels_in_files > 1 else found
     if place.is_file():
-        found = {name: group for name, group in found.items() if place in group} or {_stem(place) or "": (place,)}
+        found = {name: group for name, group in found.items() if place in group} or {stem(place) or "": (place,)}
     wrong = [name for name, group in found.items() if len(group) != channels_in_files]
     if not found or wrong:
         seen = f"case {wrong[0]!r} has {len(found[wrong[0]])} files" if wrong else "no image is there"

@@ -214,6 +214,8 @@ def plan_to_nnunet(plan: Mapping[str, Any]) -> tuple[Record, Record, str, str]:
         DataFault: the network is not one of the authors' public code.
     """
     values, data, network = plan["configuration"], plan["dataset"], plan["network_def"]
+    if plan["resolution"] != "full":
+        raise DataFault(f"the resolution is {plan['resolution']!r}: only a network of full resolution alone goes back")
     variant = network.get("variant", "bottleneck")
     full = even_blocks(values)
     wanted = released_network(variant, values, full, len(data["channels"]), len(data["labels"]))

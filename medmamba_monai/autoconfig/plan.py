@@ -27,7 +27,10 @@ Record = dict[str, Any]
 # the names that nnU-Net gives to channels that are not to be z-scored
 SCHEMES = {"ct": "ct", "nonorm": "none", "rescale_to_0_1": "range", "rgb_to_0_1": "colour"}
 KNOWN_SCHEMES = ("ct", "zscore", "range", "colour", "none")
+LOW = "low_resolution."
+# what follows from patch and budget, so each stage has its own
 GEOMETRY = (
+    "spacing",
     "patch_size",
     "batch_size",
     "features",
@@ -51,65 +54,87 @@ def make_plan(
         found: see :func:`medmamba_monai.autoconfig.fingerprint.fingerprint`.
         budget: memory of a GPU, or cores and hours.
         network: one of :data:`medmamba_monai.autoconfig.networks.NETWORKS`.
-        resolution: "full", or "low" for the low-resolution stage, where there is one.
-        given: values by dotted name, such as ``configuration.patch_size``, that are not to be planned.
+        resolution: "full"; where the images are large for the patch also "low" for the low-resolution stage alone, and
+            "cascade" for both, the second reading what the first found.
+        given: values by dotted name, such as ``configuration.patch_size``, that are not to be planned; those of the
+            low-resolution stage begin with ``low_resolution.``, and but for sizes it takes the others, too.
 
     Raises:
         ValueError: a given name is unknown, or there is no low-resolution stage.
     """
     fixed = dict(given or {})
-    geometry = {name: fixed.get(f"configuration.{name}") for name in (*GEOMETRY, "spacing")}
-    geometry = {name: value for name, value in geometry.items() if value is not None}
+    own = {name: value for name, value in fixed.items() if not name.startswith(LOW)}
+    coarse = {name.removeprefix(LOW): value for name, value in fixed.items() if name.startswith(LOW)}
+    if resolution == "low" and coarse:
+        raise ValueError(f"{LOW}{next(iter(coarse))} is set, but this is that stage: leave {LOW!r} out")
     data = Data(found["training_cases"], len(found["channels"]), len(found["labels"]), budget)
-    axes, full, lower = _stages(found, data, geometry)
-    if resolution == "low" and lower is None:
+    axes, full = _full_stage(found, data, {} if resolution == "low" else own)
+    lower = _low_stage(full, data, axes, own if resolution == "low" else coarse)
+    if lower is None and (resolution != "full" or coarse):
         raise ValueError(
             "the patch covers enough of these images: there is no low-resolution stage, leave --resolution out"
         )
-    chosen = full if resolution == "full" or lower is None else lower
-    configuration = _turned(chosen, axes)
+    # sizes follow from the patch of each stage; all other values hold for both
+    shared = own if resolution == "low" else {name: value for name, value in own.items() if not _is_size(name)}
+    low = None if lower is None else _stage(found, data, network, axes, lower, shared | coarse)
+    if low is not None and resolution == "low":
+        chosen, low = low, None
+    else:
+        # in a cascade the classes that the first stage found are channels of the second
+        more = data.classes - 1 if resolution == "cascade" else 0
+        chosen = _stage(found, data, network, axes, full, own, batch_dice=lower is not None, more_channels=more)
     plan: Record = {
         "format": 1,
         "dataset": {key: value for key, value in found.items() if key != "by_case"},
         "budget": budget.numbers(),
         "network": network,
         "resolution": resolution,
-        "configuration": configuration | _preprocessing(found, lower is None or resolution == "low"),
-        "low_resolution": None if lower is None or resolution == "low" else _turned(lower, axes),
-        "augmentation": _augmentation(configuration["patch_size"], found["labels"]),
-        "training": _training(budget, chosen, found["groups"]),
-        "inference": {"overlap": 0.5, "window": "gaussian", "mirror": False},
-        "network_def": {},
+        **chosen,
+        "low_resolution": low,
+        "given": sorted(fixed),
     }
-    late = {name: value for name, value in fixed.items() if not name.startswith("network_def.")}
-    _override(plan, late)
-    _check(plan["configuration"])
-    plan["network_def"] = define_network(network, plan["configuration"], data.channels, data.classes)
-    _override(plan, {name: value for name, value in fixed.items() if name not in late}, new=True)
-    plan["given"] = sorted(fixed)
-    plan["because"] = _reasons(plan, found, budget)
-    return plan
+    return plan | {"because": _reasons(plan, found, budget)}
 
 
-def _stages(
-    found: Mapping[str, Any], data: Data, geometry: dict[str, Any]
-) -> tuple[list[int], Configuration, Configuration | None]:
-    """The axes in nnU-Net's order, and the stages at full and low resolution in that order."""
+def _full_stage(found: Mapping[str, Any], data: Data, given: Mapping[str, Any]) -> tuple[list[int], Configuration]:
+    """The axes in nnU-Net's order, and the stage at full resolution in that order."""
     dims = int(found["spatial_dims"])
     order = list(range(dims))[::-1]
     spacings = np.asarray([case["spacing"] for case in found["by_case"]])[:, order]
     shapes = np.asarray([case["cropped"] for case in found["by_case"]])[:, order]
-    asked = geometry.pop("spacing", None)
-    target = [asked[axis] for axis in order] if asked else target_spacing(spacings.tolist(), shapes.tolist())
+    asked = given.get("configuration.spacing")
+    target = _in_order(asked, order) if asked else target_spacing(spacings.tolist(), shapes.tolist())
     sizes = [resampled_shape(size, old, target) for size, old in zip(shapes.tolist(), spacings.tolist(), strict=True)]
     first = int(np.argmax(target)) if dims == 3 else 0
     places = [first, *(axis for axis in range(dims) if axis != first)]
     axes = [order[place] for place in places]
     spacing = [float(target[place]) for place in places]
     median = [float(length) for length in np.median(sizes, 0)[places]]
-    fixed = {name: _in_order(value, axes) if _by_axis(name) else value for name, value in geometry.items()}
-    full = configure(spacing, median, math.prod(median) * data.cases, data, fixed)
-    return axes, full, low_resolution(full, data) if dims == 3 else None
+    return axes, configure(spacing, median, math.prod(median) * data.cases, data, _sizes(given, axes))
+
+
+def _low_stage(full: Configuration, data: Data, axes: Sequence[int], given: Mapping[str, Any]) -> Configuration | None:
+    """The stage at low resolution: where nnU-Net has one, or at a given spacing."""
+    fixed = _sizes(given, axes)
+    asked = given.get("configuration.spacing")
+    found = low_resolution(full, data) if len(axes) == 3 else None
+    if asked is None and (found is None or not fixed):
+        return found
+    spacing = _in_order(asked, axes) if asked else found.spacing if found else full.spacing
+    median = resampled_shape([round(n) for n in full.median_shape], full.spacing, spacing)
+    return configure(spacing, median, math.prod(median) * data.cases, data, fixed)
+
+
+def _sizes(given: Mapping[str, Any], axes: Sequence[int]) -> Record:
+    """The given sizes of a stage without the spacing, in nnU-Net's order of axes."""
+    found = {name: given.get(f"configuration.{name}") for name in GEOMETRY if name != "spacing"}
+    return {
+        name: _in_order(value, axes) if _by_axis(name) else value for name, value in found.items() if value is not None
+    }
+
+
+def _is_size(name: str) -> bool:
+    return name in {f"configuration.{key}" for key in GEOMETRY}
 
 
 def _by_axis(name: str) -> bool:
@@ -136,9 +161,19 @@ def _turned(plan: Configuration, axes: Sequence[int]) -> Record:
     return found
 
 
-def _preprocessing(found: Mapping[str, Any], alone: bool) -> Record:
+def _stage(
+    found: Mapping[str, Any],
+    data: Data,
+    network: str,
+    axes: Sequence[int],
+    chosen: Configuration,
+    given: Mapping[str, Any],
+    batch_dice: bool = False,
+    more_channels: int = 0,
+) -> Record:
+    """All values of one stage."""
     schemes = [SCHEMES.get(name.casefold(), "zscore") for name in found["channels"]]
-    return {
+    configuration = _turned(chosen, axes) | {
         "crop_to_nonzero": True,
         "normalisation": schemes,
         # where much of the image is an empty border, its zeros are kept out of mean and deviation
@@ -148,8 +183,21 @@ def _preprocessing(found: Mapping[str, Any], alone: bool) -> Record:
         "label_order": 1,
         "prediction_order": 1,
         "order_across_slices": 0,
-        "batch_dice": found["spatial_dims"] == 2 or not alone,
+        "batch_dice": found["spatial_dims"] == 2 or batch_dice,
     }
+    stage: Record = {
+        "configuration": configuration,
+        "augmentation": _augmentation(configuration["patch_size"], found["labels"]),
+        "training": _training(data.budget, chosen, found["groups"]),
+        "inference": {"overlap": 0.5, "window": "gaussian", "mirror": False},
+        "network_def": {},
+    }
+    late = {name: value for name, value in given.items() if not name.startswith("network_def.")}
+    _override(stage, late)
+    _check(stage["configuration"])
+    stage["network_def"] = define_network(network, stage["configuration"], data.channels + more_channels, data.classes)
+    _override(stage, {name: value for name, value in given.items() if name not in late}, new=True)
+    return stage
 
 
 def _augmentation(patch: Sequence[int], labels: Mapping[str, int]) -> Record:
@@ -188,17 +236,17 @@ def _training(budget: Budget, plan: Configuration, groups: int) -> Record:
     }
 
 
-def _override(plan: Record, given: Mapping[str, Any], new: bool = False) -> None:
+def _override(stage: Record, given: Mapping[str, Any], new: bool = False) -> None:
     for name, value in given.items():
         room, _, key = name.partition(".")
-        if room in {"format", "dataset", "budget", "low_resolution"} or not isinstance(plan.get(room), dict):
-            rooms = "configuration, augmentation, training, inference, network_def"
+        if room not in stage or not key:
+            rooms = ", ".join(stage)
             raise ValueError(f"there is no value {name!r} to set: the names start with one of {rooms}, and a dot")
-        if key not in plan[room] and not new:
-            raise ValueError(f"there is no value {name!r} to set: {room} has {', '.join(plan[room])}")
-        # what was planned from it keeps the rounding of the rules: a patch is rounded up to whole multiples
-        if room != "configuration" or key not in (*GEOMETRY, "spacing"):
-            plan[room][key] = value
+        if key not in stage[room] and not new:
+            raise ValueError(f"there is no value {name!r} to set: {room} has {', '.join(stage[room])}")
+        # a size was planned from what is given, by the rules: a patch is rounded up to whole multiples
+        if not _is_size(name):
+            stage[room][key] = value
 
 
 def _check(configuration: Mapping[str, Any]) -> None:
@@ -219,8 +267,16 @@ def _reasons(plan: Record, found: Mapping[str, Any], budget: Budget) -> list[str
         f"Normalisation {', '.join(chosen['normalisation'])}: by the channel names {', '.join(found['channels'])}.",
         f"{steps} training steps a fold: " + ("what the hours allow." if budget.on_cpu else "nnU-Net's schedule."),
     ]
-    if plan["low_resolution"]:
-        told.append("The patch covers less than a quarter of the image: --resolution low plans a coarser first stage.")
+    low = plan["low_resolution"]
+    if low and plan["resolution"] == "full":
+        told.append(
+            "The patch covers less than a quarter of the image: --resolution cascade adds a coarser first stage."
+        )
+    elif low:
+        told.append(
+            f"First stage at low resolution: spacing {_short(low['configuration']['spacing'])}, patch "
+            f"{low['configuration']['patch_size']}; its classes are channels of the second stage."
+        )
     if plan["augmentation"]["mirror_axes"][:1] == [1]:
         told.append("Left and right are classes, so images are not mirrored left to right.")
     return told

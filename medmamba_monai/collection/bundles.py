@@ -89,6 +89,12 @@ class Bundle:
         return [name for name in channels.values() if name != "background"]
 
     @property
+    def image_channels(self) -> int:
+        """Channels of an image's file; the network of a cascade also reads the classes of the first stage."""
+        channels = int(self.metadata["network_data_format"]["inputs"]["image"]["num_channels"])
+        return channels - len(self.classes) if "low_resolution" in self.config("inference") else channels
+
+    @property
     def input_shape(self) -> list[int]:
         """Channels and size of the input of one pass of the network."""
         image = self.metadata["network_data_format"]["inputs"]["image"]

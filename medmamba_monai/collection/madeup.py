@@ -27,7 +27,7 @@ def made_up_items(bundle: Bundle, folder: str | Path, count: int) -> list[Item]:
         A datalist with ``image``, ``label`` (a file, or the number of a class), ``case`` and ``group``.
     """
     folder = Path(folder)
-    channels, *size = bundle.input_shape
+    channels, size = bundle.image_channels, bundle.input_shape[1:]
     classes = len(bundle.metadata["network_data_format"]["outputs"]["pred"]["channel_def"])
     volume = bundle.metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"] != []
     rng = np.random.default_rng(0)
@@ -55,7 +55,9 @@ def _voxel(bundle: Bundle) -> list[float]:
     """Spacing that the bundle resamples to, so that its input keeps the size of the made-up image."""
     for step in _steps(bundle.config("inference").get("preprocessing", {})):
         if str(step.get("_target_", "")).endswith("Spacingd"):
-            return [float(value) if value > 0 else 1.0 for value in step["pixdim"]]
+            # MONAI's own step, or that of planned bundles
+            spacing = step.get("pixdim") or step["spacing"]
+            return [float(value) if value > 0 else 1.0 for value in spacing]
     return [1.0, 1.0, 1.0]
 
 
@@ -70,7 +72,7 @@ def _save(stem: Path, array: np.ndarray, voxel: list[float]) -> str:
 
     stem.parent.mkdir(parents=True, exist_ok=True)
     array = np.squeeze(array).astype(np.uint8)
-    if array.ndim == 3 and array.shape[-1] > 4:
+    if array.ndim == 4 or (array.ndim == 3 and array.shape[-1] > 4):
         file = stem.with_name(f"{stem.name}.nii.gz")
         nib.save(nib.Nifti1Image(array.astype(np.float32), np.diag([*voxel, 1.0])), file)
     else:

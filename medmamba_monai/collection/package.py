@@ -17,7 +17,15 @@ __all__ = ["SUMS", "digest", "main", "package", "write_index"]
 
 SUMS = "sha256sums.txt"
 # what a bundle ships; logs, checkpoints and results of runs inside the folder stay behind
-SHIPPED = ("LICENSE", "large_files.yml", "configs/**/*", "docs/**/*", "models/model.pt", "models/model.ts")
+SHIPPED = (
+    "LICENSE",
+    "large_files.yml",
+    "configs/**/*",
+    "docs/**/*",
+    "models/model.pt",
+    "models/model.ts",
+    "models/low_resolution/model.pt",  # the first stage of a cascade
+)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -101,10 +101,40 @@ def test_unknown_names_are_refused(name: str) -> None:
 def test_low_resolution() -> None:
     low = make_plan(found("liver_large"), GPU, resolution="low")
     full = make_plan(found("liver_large"), GPU)
-    assert full["low_resolution"]["patch_size"] == low["configuration"]["patch_size"]
+    assert full["low_resolution"]["configuration"] == low["configuration"]
     assert low["configuration"]["spacing"][0] > 2 * full["configuration"]["spacing"][0]
-    with pytest.raises(ValueError, match="there is no low-resolution stage"):
-        make_plan(found("hippocampus"), GPU, resolution="low")
+    assert not low["configuration"]["batch_dice"] and full["configuration"]["batch_dice"]
+    for resolution in ("low", "cascade"):
+        with pytest.raises(ValueError, match="there is no low-resolution stage"):
+            make_plan(found("hippocampus"), GPU, resolution=resolution)
+
+
+def test_cascade() -> None:
+    both = make_plan(found("liver_large"), GPU, resolution="cascade")
+    low, full = (make_plan(found("liver_large"), GPU, resolution=name) for name in ("low", "full"))
+    classes = len(both["dataset"]["labels"])
+    assert both["configuration"] == full["configuration"] and both["training"] == full["training"]
+    assert both["network_def"]["in_channels"] == full["network_def"]["in_channels"] + classes - 1
+    for name, value in both["low_resolution"].items():
+        assert value == low[name]
+
+
+def test_given_values_of_a_cascade() -> None:
+    given = {"configuration.patch_size": [16, 16, 16], "training.epochs": 7, "network_def.d_state": 8}
+    given |= {"low_resolution.configuration.spacing": [3.0, 3.0, 3.0], "low_resolution.training.epochs": 3}
+    plan = make_plan(found("hippocampus"), GPU, resolution="cascade", given=given)
+    low = plan["low_resolution"]
+    assert (plan["training"]["epochs"], low["training"]["epochs"]) == (7, 3)
+    assert plan["network_def"]["d_state"] == low["network_def"]["d_state"] == 8
+    assert low["configuration"]["spacing"] == [3.0] * 3 and low["configuration"]["patch_size"] != [16, 16, 16]
+    assert low["configuration"]["median_shape"] == [
+        round(size * length / 3)
+        for size, length in zip(plan["configuration"]["median_shape"], plan["configuration"]["spacing"], strict=True)
+    ]
+    sized = make_plan(found("liver_large"), GPU, resolution="low", given={"configuration.patch_size": [32, 32, 32]})
+    assert sized["configuration"]["patch_size"] == [32, 32, 32]
+    with pytest.raises(ValueError, match="leave 'low_resolution.' out"):
+        make_plan(found("liver_large"), GPU, resolution="low", given={"low_resolution.training.epochs": 1})
 
 
 def test_left_and_right_are_not_mirrored() -> None:

@@ -43,7 +43,7 @@ class BundleInfer(BundleInferTask):
     def __init__(self, bundle: Bundle, conf: dict[str, str]) -> None:
         data = bundle.metadata["network_data_format"]
         self.spatial_dims = len(data["inputs"]["image"]["spatial_shape"])
-        self.channels = _channels(data["inputs"]["image"]["num_channels"], self.spatial_dims)
+        self.channels = _channels(bundle.image_channels, self.spatial_dims)
         self.kind = _kind(bundle)
         super().__init__(
             str(bundle.root), conf, type=self.kind, post_filter=SAVERS, add_post_restore=False, load_strict=True

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from medmamba_monai.collection.checkpoint import load_weights
 from medmamba_monai.collection.checks import InputError
 
-__all__ = ["FoldMean", "SlidingMirrorInferer", "clip_gradients", "mean_of_folds", "trained_folds"]
+__all__ = ["FoldMean", "SlidingMirrorInferer", "clip_gradients", "mean_of_files", "mean_of_folds", "trained_folds"]
 
 
 class SlidingMirrorInferer(SlidingWindowInferer):
@@ -85,6 +85,19 @@ def mean_of_folds(network: nn.Module, ckpt_dir: str | Path) -> FoldMean:
     files = trained_folds(ckpt_dir)
     if not files:
         raise InputError(f"{ckpt_dir} holds no fold_0/model.pt: train the folds first")
+    return mean_of_files(network, files)
+
+
+def mean_of_files(network: nn.Module, files: Sequence[str | Path]) -> FoldMean:
+    """An ensemble of the weights in several files, or in one.
+
+    Args:
+        network: network of their architecture.
+        files: the files.
+
+    Raises:
+        InputError: a file is missing or does not fit.
+    """
     networks = [copy.deepcopy(network) for _ in files]
     for file, member in zip(files, networks, strict=True):
         load_weights(file, [member])

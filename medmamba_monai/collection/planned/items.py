@@ -12,7 +12,7 @@ import torch
 from monai.config.type_definitions import KeysCollection
 from monai.transforms.transform import MapTransform
 
-from medmamba_monai.autoconfig.cases import Case, DataFault, input_cases, open_data
+from medmamba_monai.autoconfig.cases import Case, DataFault, input_cases, open_data, stem
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.datasets.common import Item
 
@@ -44,7 +44,9 @@ def make_folds(cases: Sequence[Mapping[str, Any]], count: int, seed: int) -> lis
     return [{"train": [n for n in names if n not in set(fold)], "val": sorted(fold)} for fold in held]
 
 
-def planned_items(dataset_dir: str | Path, section: str, split_file: str | Path, fold: int = 0) -> list[Item]:
+def planned_items(
+    dataset_dir: str | Path, section: str, split_file: str | Path, fold: int = 0, previous: str | Path | None = None
+) -> list[Item]:
     """The items of one section of a data folder, in any layout that ``plan`` reads.
 
     Args:
@@ -52,9 +54,11 @@ def planned_items(dataset_dir: str | Path, section: str, split_file: str | Path,
         section: train, val or test.
         split_file: the bundle's ``configs/splits.json``.
         fold: fold of train and val.
+        previous: folder of the folds of a cascade's first stage, whose label maps become ``previous``; each case takes
+            that of the fold which did not learn from it, test cases none.
 
     Raises:
-        InputError: the folder or a case is missing, or there is no such section.
+        InputError: the folder, a case or a label map is missing, or there is no such section.
     """
     try:
         split = json.loads(Path(split_file).read_text(encoding="utf-8"))
@@ -75,7 +79,17 @@ def planned_items(dataset_dir: str | Path, section: str, split_file: str | Path,
         case = known[name]
         group = split["groups"].get(name, name)
         items.append({"image": _image(case.images), "label": str(case.label), "case": name, "group": group})
+        if previous is not None and section != "test":
+            items[-1]["previous"] = _label_map(Path(previous), split["folds"], name, case)
     return items
+
+
+def _label_map(previous: Path, folds: Sequence[Mapping[str, Sequence[str]]], name: str, case: Case) -> str:
+    held = next(number for number, fold in enumerate(folds) if name in fold["val"])
+    file = previous / f"fold_{held}" / "validation" / f"{stem(case.images[0])}_seg.nii.gz"
+    if not file.is_file():
+        raise InputError(f"{file} is missing: train the first stage, too, with python -m medmamba_monai train BUNDLE")
+    return str(file)
 
 
 def planned_inputs(image: str | Path, dataset_dir: str | Path, files: int = 1) -> list[Item]:

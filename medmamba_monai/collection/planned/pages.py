@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from medmamba_monai import __version__
+from medmamba_monai.collection.planned.parts import LOW
+from medmamba_monai.collection.planned.steps import cascaded
 
 __all__ = ["DATA_LICENSE", "LICENSE", "LOGGING", "metadata", "page"]
 
@@ -61,7 +63,7 @@ def metadata(plan: Mapping[str, Any]) -> Record:
         plan: the plan.
     """
     data = plan["dataset"]
-    names = list(data["labels"])
+    names, channels = list(data["labels"]), _channels(plan)
     title = data["name"].replace("_", " ")
     target = plan["network_def"]["_target_"].rpartition(".")[2]
     return {
@@ -89,19 +91,26 @@ def metadata(plan: Mapping[str, Any]) -> Record:
         "intended_use": "Research only. Not a medical device.",
         "references": [UMAMBA, NNUNET] if target == "UMamba" else [NNUNET],
         "network_data_format": {
-            "inputs": {"image": _tensor(plan, "magnitude", data["channels"], [-5, 5], len(data["channels"]))},
-            "outputs": {"pred": _tensor(plan, "segmentation", names, [0, 1], len(names))},
+            "inputs": {"image": _tensor(plan, "magnitude", channels, [-5, 5])},
+            "outputs": {"pred": _tensor(plan, "segmentation", names, [0, 1])},
         },
     }
 
 
-def _tensor(plan: Mapping[str, Any], kind: str, names: list[str], values: list[int], channels: int) -> Record:
+def _channels(plan: Mapping[str, Any]) -> list[str]:
+    """What the network reads: the channels of the image, and of a cascade the classes of the first stage."""
+    data = plan["dataset"]
+    found = [f"{name} (first stage)" for name in data["labels"] if name != "background"] if cascaded(plan) else []
+    return [*data["channels"], *found]
+
+
+def _tensor(plan: Mapping[str, Any], kind: str, names: list[str], values: list[int]) -> Record:
     image = {"type": "image", "format": kind}
     if kind == "magnitude":
         image["modality"] = ", ".join(plan["dataset"]["channels"])
     return {
         **image,
-        "num_channels": channels,
+        "num_channels": len(names),
         "spatial_shape": _shape(plan),
         "dtype": "float32",
         "value_range": values,
@@ -137,54 +146,67 @@ def page(plan: Mapping[str, Any], name: str) -> str:
         plan: the plan.
         name: name of the bundle.
     """
-    data, values, training = plan["dataset"], plan["configuration"], plan["training"]
+    data, target = plan["dataset"], plan["network_def"]["_target_"].rpartition(".")[2]
+    parts = {
+        "Overview": f"""{target} for {data["name"]}, planned from the data by the rules of nnU-Net. Results of each \
+trained fold stand in
+`report.md`. Research only. This is not a medical device; do not use it for diagnosis.""",
+        "Data": _data_part(plan),
+        "Training": _training_part(plan),
+        "Input": f"""{len(data["channels"])} channel(s): {", ".join(data["channels"])}. {_resampled(plan)}""",
+        "Output": f"""{len(data["labels"])} channels: {", ".join(data["labels"])}. Inference writes a label map on the \
+grid of the input.""",
+        "Performance": "See `report.md`, which `python -m medmamba_monai train` writes.",
+        "Commands": f"{_commands(plan)}\n\nThis bundle was planned as `{name}`.",
+        "License": "See `LICENSE` and `docs/data_license.txt`.",
+    }
+    return "\n\n".join(f"# {title}\n\n{text}" for title, text in parts.items()) + "\n"
+
+
+def _data_part(plan: Mapping[str, Any]) -> str:
+    data = plan["dataset"]
     classes = ", ".join(f"{number} {label}" for label, number in data["labels"].items())
-    target = plan["network_def"]["_target_"].rpartition(".")[2]
-    reasons = "\n".join(f"- {reason}" for reason in plan["because"])
     sizes = "\n".join(
         f"- {label}: in {part['cases']} cases, {part['share']:.3%} of their voxels"
         for label, part in data["class_sizes"].items()
     )
-    return f"""# Overview
-
-{target} for {data["name"]}, planned from the data by the rules of nnU-Net. Results of each trained fold stand in
-`report.md`. Research only. This is not a medical device; do not use it for diagnosis.
-
-# Data
-
-{data["training_cases"]} cases for training and validation in {data["groups"]} groups, {data["test_cases"]} test cases.
+    return f"""{data["training_cases"]} cases for training and validation in {data["groups"]} groups, \
+{data["test_cases"]} test cases.
 Classes: {classes}.
 
 {sizes}
 
-{training["folds"]} folds; the cases of a group are never parted (lists in `configs/splits.json`). Licence:
-`data_license.txt`.
+{plan["training"]["folds"]} folds; the cases of a group are never parted (lists in `configs/splits.json`). Licence:
+`data_license.txt`."""
 
-# Training
 
-{reasons}
+def _training_part(plan: Mapping[str, Any]) -> str:
+    training = plan["training"]
+    reasons = "\n".join(f"- {reason}" for reason in plan["because"])
+    return f"""{reasons}
 
 - Dice and cross entropy with deep supervision, SGD with momentum {training["momentum"]} and a polynomial schedule from
   {training["learning_rate"]}; weights averaged (EMA 0.01); the epoch with the best mean Dice on the fold's validation
   list is kept. A third of the patches lie around a class.
-- Every value stands in `configs/plan.json`.
+- Every value stands in `configs/plan.json`."""
 
-# Input
 
-{len(data["channels"])} channel(s): {", ".join(data["channels"])}. Resampled to {values["spacing"]} with splines of
-order {values["image_order"]}.
+def _resampled(plan: Mapping[str, Any]) -> str:
+    values = plan["configuration"]
+    text = f"Resampled to {values['spacing']} with splines of\norder {values['image_order']}."
+    if cascaded(plan):
+        coarse = plan["low_resolution"]["configuration"]["spacing"]
+        text += f" A first network reads the image at {coarse};\nits classes are further channels of the second."
+    return text
 
-# Output
 
-{len(data["labels"])} channels: {", ".join(data["labels"])}. Inference writes a label map on the grid of the input.
-
-# Performance
-
-See `report.md`, which `python -m medmamba_monai train` writes.
-
-# Commands
-
-`BUNDLE` is this folder, `DATA` the data set.
+def _commands(plan: Mapping[str, Any]) -> str:
+    first = ""
+    if cascaded(plan):
+        first = f"""
+The first stage, in `configs/{LOW}`, is trained first, all folds of it; `train` does so by itself.
+"""
+    return f"""`BUNDLE` is this folder, `DATA` the data set.
 
 ```
 python -m medmamba_monai train BUNDLE --fold 0
@@ -196,21 +218,14 @@ All trained folds together:
 ```
 {_run(["inference", "ensemble"], "--image IMAGE --output_dir OUT")}
 ```
-
+{first}
 Training and evaluation with MONAI's own command; `--fold 1` takes another fold:
 
 ```
 {_run(["train"], "--dataset_dir DATA")}
 {_run(["train", "evaluate"], "--dataset_dir DATA --output_dir OUT")}
 {_run(["train", "multi_gpu_train"], "--dataset_dir DATA", "torchrun --standalone --nproc_per_node=2")}
-```
-
-This bundle was planned as `{name}`.
-
-# License
-
-See `LICENSE` and `docs/data_license.txt`.
-"""
+```"""
 
 
 def _run(names: list[str], rest: str, program: str = "python") -> str:

@@ -6,22 +6,27 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from medmamba_monai.collection.planned.steps import HERE
+from medmamba_monai.collection.planned.steps import HERE, cascaded, geometry_steps
 
 __all__ = [
     "AMP",
     "DEVICE",
     "IMPORTS",
     "KEPT",
+    "LOW",
     "Record",
     "cached",
     "dump",
+    "first_stage",
+    "first_stage_plan",
+    "floating",
     "inverted",
     "largest_component",
     "listed",
     "loader",
     "mean_dice",
     "mirrored_axes",
+    "saved_volume",
     "window_inferer",
 ]
 
@@ -40,6 +45,7 @@ IMPORTS = [
 KEPT = "$components.kept_classes(@bundle_root + '/configs/postprocessing.json')"
 DEVICE = "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')"
 AMP = "$'cuda' in str(@device)"
+LOW = "low_resolution"  # folder of the first stage of a cascade in configs, models and eval
 
 
 def dump(content: Any, indent: int = 0) -> str:
@@ -71,8 +77,40 @@ def mirrored_axes(plan: Mapping[str, Any]) -> list[int]:
     return list(plan["augmentation"]["mirror_axes"]) if plan["inference"]["mirror"] else []
 
 
-def listed(section: str) -> str:
-    return f"$checks.or_stop(items.planned_items, @dataset_dir, {section}, @split_file, @fold)"
+def listed(plan: Mapping[str, Any], section: str) -> str:
+    found = f", @bundle_root + '/eval/{LOW}'" if cascaded(plan) else ""
+    return f"$checks.or_stop(items.planned_items, @dataset_dir, {section}, @split_file, @fold{found})"
+
+
+def first_stage_plan(plan: Mapping[str, Any]) -> Record:
+    """The low-resolution stage of a cascade as a plan of its own."""
+    return {**plan, **plan["low_resolution"], "resolution": "low", "low_resolution": None}
+
+
+def first_stage(plan: Mapping[str, Any]) -> Record:
+    """The section of a cascade's configs by which it runs its low-resolution stage; nothing for other plans."""
+    if not cascaded(plan):
+        return {}
+    low = first_stage_plan(plan)
+    inferer = window_inferer(low) | {"roi_size": low["configuration"]["patch_size"], "mirror_axes": mirrored_axes(low)}
+    section = {
+        "network": low["network_def"],
+        "weights": f"$@bundle_root + '/models/{LOW}/model.pt'",
+        "transform": {"_target_": "Compose", "transforms": [*geometry_steps(low, False), floating()]},
+        "inferer": inferer,
+    }
+    return {LOW: section}
+
+
+def floating() -> Record:
+    return {"_target_": "EnsureTyped", "keys": "image", "dtype": "$torch.float32"}
+
+
+def saved_volume() -> Record:
+    saved: Record = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_postfix": "seg"}
+    saved |= {"output_ext": ".nii.gz", "output_dtype": "$torch.uint8", "resample": False}
+    saved |= {"separate_folder": False, "print_log": False}
+    return saved | {"writer": "medmamba_monai.collection.savers.AtomicNibabelWriter"}
 
 
 def cached(data: str, transform: str) -> Record:

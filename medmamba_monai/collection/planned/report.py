@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medmamba_monai.collection.history import draw_curves
+from medmamba_monai.collection.planned.parts import LOW
 from medmamba_monai.collection.record import training
 from medmamba_monai.collection.savers import replacing
 from medmamba_monai.collection.wording import interval, markdown
@@ -33,6 +34,9 @@ def write_report(root: Path, plan: Mapping[str, Any]) -> None:
     parts = [f"# Report of {root.name}", _introduction(plan, len(folds))]
     parts += ["## What was planned", "\n".join(f"- {reason}" for reason in plan["because"])]
     parts += ["## Results on the validation cases", _results(folds), _classes(folds, names)]
+    first = sorted(file.parent for file in root.glob(f"eval/{LOW}/fold_*/validation/metrics.json"))
+    if first:
+        parts += ["## First stage, at low resolution, on the same cases", _results(first), _classes(first, names)]
     parts += ["## Largest component alone", _components(root, folds, names)]
     parts += ["## Learning curves", _curves(root, folds), "## Cases", _cases(folds), *_pictures(root, folds)]
     with replacing(root / "docs" / "report.md") as temporary:

@@ -6,11 +6,53 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["geometry_steps", "label_steps", "normalisation_steps", "random_steps"]
+__all__ = [
+    "cascaded",
+    "geometry_steps",
+    "join_steps",
+    "keys_of",
+    "label_steps",
+    "load_steps",
+    "margin_size",
+    "normalisation_steps",
+    "previous_steps",
+    "random_steps",
+]
 
 Record = dict[str, Any]
 Step = dict[str, Any]
 HERE = "medmamba_monai.collection.planned."
+
+
+def cascaded(plan: Mapping[str, Any]) -> bool:
+    """Whether the network also reads what the low-resolution stage found."""
+    return bool(plan["resolution"] == "cascade")
+
+
+def keys_of(plan: Mapping[str, Any], label: bool) -> list[str]:
+    """The keys of an item that go the way of the image.
+
+    Args:
+        plan: the plan.
+        label: whether the labels do.
+    """
+    return ["image", *(["label"] if label else []), *(["previous"] if cascaded(plan) else [])]
+
+
+def previous_steps(plan: Mapping[str, Any]) -> list[Step]:
+    """Add the label map of the low-resolution stage, where there is one."""
+    if not cascaded(plan):
+        return []
+    parts = {name: f"@low_resolution#{name}" for name in ("transform", "inferer", "network", "weights")}
+    return [{"_target_": HERE + "cascade.PreviousStaged", "keys": "image", **parts, "device": "@device"}]
+
+
+def join_steps(plan: Mapping[str, Any]) -> list[Step]:
+    """Make channels of that label map."""
+    if not cascaded(plan):
+        return []
+    classes = len(plan["dataset"]["labels"])
+    return [{"_target_": HERE + "cascade.JoinedStaged", "keys": "image", "num_classes": classes}]
 
 
 def geometry_steps(plan: Mapping[str, Any], label: bool) -> list[Step]:
@@ -21,7 +63,7 @@ def geometry_steps(plan: Mapping[str, Any], label: bool) -> list[Step]:
         label: whether labels go the same way as images.
     """
     data, values = plan["dataset"], plan["configuration"]
-    keys: Any = ["image", "label"] if label else "image"
+    keys = keys_of(plan, label)
     steps: list[Step] = []
     # weights of nnU-Net know the axes of its arrays
     axes = data.get("axes", {"reorient": not data["pictures"]})
@@ -37,6 +79,8 @@ def geometry_steps(plan: Mapping[str, Any], label: bool) -> list[Step]:
         step = {"_target_": HERE + "geometry.PlannedSpacingd", "keys": keys, "spacing": values["spacing"]}
         step |= {"order": values["image_order"], "label_order": values["label_order"]}
         step |= {"across": values["order_across_slices"], "inverse_order": values["prediction_order"]}
+        if cascaded(plan):
+            step["labels"] = ["label", "previous"]
         steps.append(step)
     return steps
 
@@ -110,10 +154,10 @@ def random_steps(plan: Mapping[str, Any]) -> list[Step]:
     """Draw a patch, a third of them around a class, and change it as nnU-Net does, where MONAI can."""
     classes = len(plan["dataset"]["labels"])
     share = plan["training"]["foreground_share"]
-    both = ["image", "label"]
+    keys = keys_of(plan, True)
     draw: Step = {
         "_target_": "RandCropByLabelClassesd",
-        "keys": both,
+        "keys": keys,
         "label_key": "label",
         "spatial_size": "@margin_size",
         "ratios": [1 - share, *[share / (classes - 1)] * (classes - 1)],
@@ -122,7 +166,7 @@ def random_steps(plan: Mapping[str, Any]) -> list[Step]:
         "indices_key": "label_indices",
         "warn": False,
     }
-    steps = [draw, {"_target_": "SelectItemsd", "keys": both}, _affine(plan)]
+    steps = [draw, {"_target_": "SelectItemsd", "keys": keys}, _affine(plan)]
     blur = {f"sigma_{axis}": [0.5, 1.0] for axis in "xyz"[: plan["dataset"]["spatial_dims"]]}
     gamma = {"_target_": "RandAdjustContrastd", "keys": "image", "gamma": [0.7, 1.5], "retain_stats": True}
     fixed = {"_target_": "RandScaleIntensityFixedMeand", "keys": "image", "prob": 0.15, "factors": 0.25}
@@ -136,10 +180,12 @@ def random_steps(plan: Mapping[str, Any]) -> list[Step]:
         {**gamma, "prob": 0.3},
     ]
     flips = [
-        {"_target_": "RandFlipd", "keys": both, "prob": 0.5, "spatial_axis": axis}
+        {"_target_": "RandFlipd", "keys": keys, "prob": 0.5, "spatial_axis": axis}
         for axis in plan["augmentation"]["mirror_axes"]
     ]
-    return [*steps, *flips, {"_target_": "EnsureTyped", "keys": both, "track_meta": False}]
+    rough: list[Step] = [{"_target_": HERE + "cascade.RandRoughStaged", "keys": "previous", "num_classes": classes}]
+    joined = [*rough, *join_steps(plan)] if cascaded(plan) else []
+    return [*steps, *flips, *joined, {"_target_": "EnsureTyped", "keys": ["image", "label"], "track_meta": False}]
 
 
 def _thick(plan: Mapping[str, Any]) -> int:
@@ -160,13 +206,13 @@ def _affine(plan: Mapping[str, Any]) -> Step:
         scale = [[0.0, 0.0] if axis == flat else [low, high] for axis in range(3)]
     return {
         "_target_": "RandAffined",
-        "keys": ["image", "label"],
+        "keys": keys_of(plan, True),
         # nnU-Net turns a fifth of the patches and scales a fifth
         "prob": 0.36,
         "rotate_range": rotation,
         "scale_range": scale,
         "spatial_size": "@patch_size",
-        "mode": ["bilinear", "nearest"],
+        "mode": ["bilinear", *["nearest"] * (len(keys_of(plan, True)) - 1)],
         "padding_mode": "zeros",
     }
 

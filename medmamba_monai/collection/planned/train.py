@@ -13,7 +13,8 @@ from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.planned.components import choose
 from medmamba_monai.collection.planned.inference import trained_folds
 from medmamba_monai.collection.planned.lock import locked
-from medmamba_monai.collection.planned.parts import dump
+from medmamba_monai.collection.planned.parts import LOW, dump
+from medmamba_monai.collection.planned.steps import cascaded
 from medmamba_monai.collection.planned.write import PLACES, PLAN
 from medmamba_monai.collection.savers import replacing
 
@@ -36,12 +37,22 @@ def main(argv: Sequence[str]) -> int:
     wanted = range(count) if options.fold == "all" else [int(options.fold)]
     if not set(wanted) <= set(range(count)):
         raise InputError(f"fold {options.fold} does not exist: the folds are 0 to {count - 1}, or all")
+    epochs = plan["training"]["epochs"]
     with locked(root):
+        if cascaded(plan):
+            _train_first_stage(root, plan, data)
         for number in wanted:
-            train_fold(Fold(root, number, plan["training"]["epochs"]), data)
+            train_fold(Fold(root, number, epochs), data)
             finish(root, plan)
     print(f"{root / 'docs' / 'report.md'}: the report")
     return 0
+
+
+def _train_first_stage(root: Path, plan: dict[str, Any], data: str) -> None:
+    """All folds of a cascade's first stage: together they tell of every case what a network finds that never saw it."""
+    for number in range(plan["training"]["folds"]):
+        train_fold(Fold(root, number, plan[LOW]["training"]["epochs"], LOW), data)
+    _publish(root / "models" / LOW)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,12 +85,15 @@ class Fold:
         root: folder of the bundle.
         number: number of the fold.
         epochs: epochs of a whole training.
+        stage: folder of the stage inside ``configs``, ``models`` and ``eval``; empty for the last one.
     """
 
-    def __init__(self, root: Path, number: int, epochs: int) -> None:
+    def __init__(self, root: Path, number: int, epochs: int, stage: str = "") -> None:
         self.root, self.number, self.epochs = root, number, epochs
-        self.weights = root / "models" / f"fold_{number}"
-        self.output = root / "eval" / f"fold_{number}"
+        self.name = f"{stage.replace('_', ' ')}{' ' if stage else ''}fold {number}"
+        self.configs = root / "configs" / stage
+        self.weights = root / "models" / stage / f"fold_{number}"
+        self.output = root / "eval" / stage / f"fold_{number}"
         self.validation = self.output / "validation"
 
     @property
@@ -106,10 +120,10 @@ def train_fold(fold: Fold, dataset: str) -> None:
     """
     done = fold.done
     if done < fold.epochs:
-        print(f"fold {fold.number}: {'goes on after' if done else 'starts;'} epoch {done} of {fold.epochs}", flush=True)
+        print(f"{fold.name}: {'goes on after' if done else 'starts;'} epoch {done} of {fold.epochs}", flush=True)
         _run(fold, ["train"], dataset, fold.output, resume=done > 0)
     else:
-        print(f"fold {fold.number}: trained, {done} epochs", flush=True)
+        print(f"{fold.name}: trained, {done} epochs", flush=True)
     if not fold.validated:
         # the choice of the post-processing compares with the bare prediction
         _run(fold, ["train", "evaluate"], dataset, fold.validation, section="val", keep_largest=[])
@@ -120,7 +134,7 @@ def _run(fold: Fold, names: list[str], dataset: str, output: Path, **options: An
 
     configs = fold.root / "configs"
     flow = ConfigWorkflow(
-        config_file=[str(configs / f"{name}.json") for name in names],
+        config_file=[str(fold.configs / f"{name}.json") for name in names],
         meta_file=str(configs / "metadata.json"),
         logging_file=str(configs / "logging.conf"),
         workflow_type="train",
@@ -149,7 +163,10 @@ def finish(root: Path, plan: dict[str, Any]) -> None:
     trials = sorted(root.glob("eval/fold_*/validation/components.json"))
     with replacing(root / "configs" / "postprocessing.json") as temporary:
         temporary.write_text(dump({"keep_largest": choose(trials, names)}) + "\n", encoding="utf-8")
-    first = trained_folds(root / "models")[0]
-    with replacing(root / "models" / "model.pt") as temporary:
-        shutil.copyfile(first, temporary)
+    _publish(root / "models")
     write_report(root, plan)
+
+
+def _publish(models: Path) -> None:
+    with replacing(models / "model.pt") as temporary:
+        shutil.copyfile(trained_folds(models)[0], temporary)

@@ -18,15 +18,17 @@ from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.planned import inference_configs, pages, training_configs
 from medmamba_monai.collection.planned.items import make_folds
 from medmamba_monai.collection.planned.lock import LOCK, locked
-from medmamba_monai.collection.planned.parts import dump
+from medmamba_monai.collection.planned.parts import LOW, dump, first_stage_plan
+from medmamba_monai.collection.planned.steps import cascaded
 from medmamba_monai.collection.savers import replacing
 
 __all__ = ["PLAN", "main", "write_bundle"]
 
 Record = dict[str, Any]
 PLAN = "configs/plan.json"
-PLACES = "configs/local.json"
+PLACES = ".local.json"  # hidden, so that no release carries the folders of one machine
 DEFAULT_HOURS = 2.0
+STAGES = "of large images: low for the coarse stage alone, cascade for both, one after the other"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpu-gb", type=float, default=0, metavar="N", help="memory of the GPU in GB")
     parser.add_argument("--cpu-cores", type=int, default=0, metavar="N", help="train on this many CPU cores")
     parser.add_argument("--hours", type=float, default=DEFAULT_HOURS, metavar="M", help="hours a fold on the CPU")
-    parser.add_argument("--resolution", choices=["full", "low"], default="full", help="low: the coarse first stage")
+    parser.add_argument("--resolution", choices=["full", "low", "cascade"], default="full", help=STAGES)
     parser.add_argument("--groups", metavar="FILE", help="JSON {case: group}; the cases of a group stay together")
     parser.add_argument(
         "--set",
@@ -138,12 +140,12 @@ def _check_name(name: str) -> None:
 
 
 def _texts(name: str, plan: Record, splits: Record, found: Mapping[str, Any]) -> dict[str, str]:
-    return {
+    texts = {
         "configs/metadata.json": json.dumps(pages.metadata(plan), indent=4, ensure_ascii=False),
         "configs/train.json": dump(training_configs.train_config(plan)),
         "configs/evaluate.json": dump(inference_configs.evaluate_config(plan)),
         "configs/inference.json": dump(inference_configs.inference_config(plan)),
-        "configs/ensemble.json": dump(inference_configs.ensemble_config()),
+        "configs/ensemble.json": dump(inference_configs.ensemble_config(plan)),
         "configs/multi_gpu_train.json": dump(training_configs.multi_gpu_config()),
         "configs/postprocessing.json": dump({"keep_largest": []}),
         "configs/splits.json": json.dumps(splits, indent=1, ensure_ascii=False),
@@ -153,6 +155,11 @@ def _texts(name: str, plan: Record, splits: Record, found: Mapping[str, Any]) ->
         "docs/fingerprint.json": dump(found),
         "LICENSE": pages.LICENSE,
     }
+    if cascaded(plan):
+        low = first_stage_plan(plan)
+        texts[f"configs/{LOW}/train.json"] = dump(training_configs.train_config(low, LOW))
+        texts[f"configs/{LOW}/evaluate.json"] = dump(inference_configs.evaluate_config(low, save=True))
+    return texts
 
 
 def _compare(root: Path, plan: Record) -> None:

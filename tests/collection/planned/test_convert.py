@@ -157,6 +157,8 @@ def test_a_planned_bundle_goes_to_nnunet() -> None:
     plan["network_def"]["design"] = "paper"
     with pytest.raises(DataFault, match="differs from that of U-Mamba's public code in design: plan with --network"):
         plan_to_nnunet(plan)
+    with pytest.raises(DataFault, match="the resolution is 'cascade'"):
+        plan_to_nnunet({**plan, "resolution": "cascade"})
 
 
 def test_what_cannot_be_converted(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
