@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from medmamba_monai.networks.nets import MedMamba, UMamba
-from medmamba_monai.weights import backbone_rules, hybrid_rules, vim_rules, volume_rules, vss_rules
+from medmamba_monai.weights import backbone_rules, hybrid_rules, restoration_rules, vim_rules, volume_rules, vss_rules
 
 logger = logging.getLogger(__name__)
 
 _CONTAINERS = ("network_weights", "state_dict", "model_state_dict", "model", "network", "net")
 _WRAPPERS = ("module.", "_orig_mod.")
 _SHOWN = 8
+_WITH_UNUSED = (vss_rules, backbone_rules, hybrid_rules, volume_rules, restoration_rules)
 
 
 class WeightsError(ValueError):
@@ -56,7 +57,7 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
     clashes, unused = [], []
     for key, value in state.items():
         key = _strip(key)
-        if any(rules.is_unused(network, key) for rules in (vss_rules, backbone_rules, hybrid_rules, volume_rules)):
+        if any(rules.is_unused(network, key) for rules in _WITH_UNUSED):
             unused.append(key)
             continue
         # our own names pass as they are: a checkpoint saved here converts to itself
@@ -111,7 +112,7 @@ def _renamer(network: nn.Module) -> Callable[[str], str]:
         return lambda key: _rename_umamba(key, last)
     if isinstance(network, MedMamba):
         return _rename_medmamba
-    for rules in (vss_rules, vim_rules, backbone_rules, hybrid_rules, volume_rules):
+    for rules in (vss_rules, vim_rules, backbone_rules, hybrid_rules, volume_rules, restoration_rules):
         rename: Callable[[str], str] | None = rules.renamer(network)
         if rename is not None:
             return rename

@@ -26,6 +26,7 @@ from medmamba_monai.networks.nets import (
     Vivim,
     VMambaMorph,
 )
+from medmamba_monai.weights.restoration_rules import head_rules
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 _NNMAMBA: Rules = (
@@ -274,8 +275,4 @@ def _restoration_rules(network: MambaIR) -> Rules:
         }
     )
     blocks = (r"\.conv_blk\.cab\.(\d)\.", lambda found: f".conv.{numbers[found[1]]}.")
-    if not isinstance(network.head, nn.Sequential):
-        direct = hasattr(network.head, "scale")
-        return (blocks, (r"^upsample\.0\.", "head.conv.") if direct else (r"^conv_last\.", "head."))
-    steps = (r"^upsample\.(\d)\.", lambda found: f"head.1.{int(found[1]) // 2}.conv.")
-    return (blocks, (r"^conv_before_upsample\.0\.", "head.0.0."), steps, (r"^conv_last\.", "head.2."))
+    return (blocks, *head_rules(network.head))

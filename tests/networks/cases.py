@@ -189,6 +189,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "TMamba",
         {"spatial_dims": 2, "units": [1, 1, 1], "channels": 4, "skips": [4, 4, 4], "img_size": [16, 24]},
     ),
+    "mambair_v2_2d": ("MambaIRv2", {"spatial_dims": 2, "dim": 8, "depths": [2], "heads": 2, "window_size": 4}),
+    "mambair_v2_gated_3d": (
+        "MambaIRv2",
+        {"spatial_dims": 3, "dim": 6, "depths": [1], "heads": 2, "window_size": 3, "gated_mlp": True},
+    ),
     "mambamir_2d": ("MambaMIR", {"spatial_dims": 2, "dim": 8, "depths": [1, 1], "mask_inference": False}),
     "mambamir_patches_3d": (
         "MambaMIR",

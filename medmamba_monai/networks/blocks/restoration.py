@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -147,3 +148,39 @@ class ShuffleDown(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return pixelunshuffle(saturate(in_float32(self.conv, x)), self.spatial_dims, 2)
+
+
+def group_end(spatial_dims: int, dim: int, kind: str) -> nn.Module:
+    """The convolutions at the end of a group of blocks: "1conv", or "3conv" through a quarter of the channels.
+
+    Example:
+        >>> group_end(2, 8, "3conv")(torch.zeros(1, 8, 3, 5)).shape
+        torch.Size([1, 8, 3, 5])
+    """
+    conv = Conv[Conv.CONV, spatial_dims]
+    if kind == "1conv":
+        single: nn.Module = conv(dim, dim, 3, padding=1)
+        return single
+    inner, act = max(dim // 4, 1), nn.LeakyReLU(0.2)
+    return nn.Sequential(
+        conv(dim, inner, 3, padding=1), act, conv(inner, inner, 1), act, conv(inner, dim, 3, padding=1)
+    )
+
+
+def restoration_head(spatial_dims: int, dim: int, out_channels: int, scale: int, upsampler: str) -> nn.Module:
+    """From features to the image, ``scale`` times as large: "direct" in one step, "shuffle" in steps of 2 or 3.
+
+    Example:
+        >>> restoration_head(2, 8, 1, 4, "shuffle")(torch.zeros(1, 8, 3, 5)).shape
+        torch.Size([1, 1, 12, 20])
+    """
+    conv = Conv[Conv.CONV, spatial_dims]
+    if scale == 1:
+        last: nn.Module = conv(dim, out_channels, 3, padding=1)
+        return last
+    if upsampler == "direct":
+        return ShuffleUp(spatial_dims, dim, out_channels, scale)
+    steps = [3] if scale == 3 else list(repeat(2, scale.bit_length() - 1))
+    ups = nn.Sequential(*(ShuffleUp(spatial_dims, 64, 64, step) for step in steps))
+    before = nn.Sequential(conv(dim, 64, 3, padding=1), nn.LeakyReLU(0.01))
+    return nn.Sequential(before, ups, conv(64, out_channels, 3, padding=1))

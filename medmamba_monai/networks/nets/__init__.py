@@ -16,6 +16,7 @@ from medmamba_monai.networks.nets.local_mamba import LocalVim, LocalVMamba
 from medmamba_monai.networks.nets.mamba_nd import MambaND
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.mambair import MambaIR, MambaIRUNet
+from medmamba_monai.networks.nets.mambair_v2 import MambaIRv2
 from medmamba_monai.networks.nets.mambamil import S4MIL, MambaMIL, MamMIL
 from medmamba_monai.networks.nets.mambamir import MambaMIR
 from medmamba_monai.networks.nets.mambamorph import MambaMorph, VMambaMorph
@@ -58,6 +59,7 @@ __all__ = [
     "MambaND",
     "MambaIR",
     "MambaIRUNet",
+    "MambaIRv2",
     "FusionMamba",
     "GATMamba",
     "MambaMIL",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -14,7 +13,13 @@ from torch import Tensor, nn
 from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
 from medmamba_monai.networks.blocks.checkpoint import run
 from medmamba_monai.networks.blocks.patches import crop, pad_to_multiple
-from medmamba_monai.networks.blocks.restoration import ResidualStateSpaceBlock, ShuffleDown, ShuffleUp
+from medmamba_monai.networks.blocks.restoration import (
+    ResidualStateSpaceBlock,
+    ShuffleDown,
+    ShuffleUp,
+    group_end,
+    restoration_head,
+)
 from medmamba_monai.networks.blocks.vss import drop_paths, init_linear
 from medmamba_monai.networks.layers.precision import in_float32, saturate
 from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
@@ -131,9 +136,9 @@ class MambaIR(PublishedNetwork):
             nn.ModuleList(ResidualStateSpaceBlock(spatial_dims, dim, rate, **block) for rate in group)
             for group in rates
         )
-        self.convs = nn.ModuleList(_group_end(spatial_dims, dim, last_conv) for _ in depths)
+        self.convs = nn.ModuleList(group_end(spatial_dims, dim, last_conv) for _ in depths)
         self.conv_body = conv(dim, dim, 3, padding=1)
-        self.head = _head(spatial_dims, dim, out_channels, scale, upsampler)
+        self.head = restoration_head(spatial_dims, dim, out_channels, scale, upsampler)
         self.apply(init_linear)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -267,27 +272,3 @@ class MambaIRUNet(PublishedNetwork):
         for block in blocks:
             y = run(block, y, use_checkpoint=self.use_checkpoint)
         return y.movedim(-1, 1)
-
-
-def _group_end(spatial_dims: int, dim: int, kind: str) -> nn.Module:
-    conv = Conv[Conv.CONV, spatial_dims]
-    if kind == "1conv":
-        single: nn.Module = conv(dim, dim, 3, padding=1)
-        return single
-    inner, act = max(dim // 4, 1), nn.LeakyReLU(0.2)
-    return nn.Sequential(
-        conv(dim, inner, 3, padding=1), act, conv(inner, inner, 1), act, conv(inner, dim, 3, padding=1)
-    )
-
-
-def _head(spatial_dims: int, dim: int, out_channels: int, scale: int, upsampler: str) -> nn.Module:
-    conv = Conv[Conv.CONV, spatial_dims]
-    if scale == 1:
-        last: nn.Module = conv(dim, out_channels, 3, padding=1)
-        return last
-    if upsampler == "direct":
-        return ShuffleUp(spatial_dims, dim, out_channels, scale)
-    steps = [3] if scale == 3 else list(repeat(2, scale.bit_length() - 1))
-    ups = nn.Sequential(*(ShuffleUp(spatial_dims, 64, 64, step) for step in steps))
-    before = nn.Sequential(conv(dim, 64, 3, padding=1), nn.LeakyReLU(0.01))
-    return nn.Sequential(before, ups, conv(64, out_channels, 3, padding=1))

@@ -1,0 +1,57 @@
+"""How the authors of later restoration networks name their parameters, for `convert`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from torch import nn
+
+from medmamba_monai.networks.nets import MambaIRv2
+from medmamba_monai.weights.vss_rules import Rules, apply
+
+_RULES: dict[type[nn.Module], Rules] = {
+    MambaIRv2: (
+        (r"^layers\.(\d+)\.residual_group\.layers\.", r"groups.\1."),
+        (r"^layers\.(\d+)\.conv\.", r"convs.\1."),
+        (r"\.wqkv\.", ".attention.qkv."),
+        (r"\.win_mhsa\.", ".attention."),
+        (r"\.assm\.selectiveScan\.", ".mixer."),
+        (r"\.assm\.embeddingB\.weight$", ".mixer.prompts_left"),
+        (r"\.embeddingA\.weight$", ".mixer.prompts_right"),
+        (r"\.assm\.in_proj\.0\.", ".mixer.in_proj."),
+        (r"\.assm\.CPE\.0\.", ".mixer.conv."),
+        (r"\.assm\.", ".mixer."),
+        (r"\.convffn([12])\.", r".mlp\1."),
+        (r"\.dwconv\.depthwise_conv\.0\.", ".conv."),
+        (r"\.sg\.", "."),
+        (r"^patch_embed\.norm\.", "norm_first."),
+        (r"^conv_after_body\.", "conv_body."),
+    ),
+}
+# Tensors that the authors' code holds without need: none of ours correspond to them.
+_UNUSED: dict[type[nn.Module], str] = {MambaIRv2: r"relative_position_index_SA$"}
+
+
+def is_unused(network: nn.Module, key: str) -> bool:
+    """Whether the authors' code holds this tensor and our network does without it."""
+    pattern = _UNUSED.get(type(network))
+    return pattern is not None and re.match(pattern, key) is not None
+
+
+def renamer(network: nn.Module) -> Callable[[str], str] | None:
+    """The function that renames the authors' keys for a network of these families, None for other networks."""
+    rules = _RULES.get(type(network))
+    if rules is None:
+        return None
+    if isinstance(network, MambaIRv2):
+        rules = (*rules, *head_rules(network.head))
+    return lambda key: apply(rules, key)
+
+
+def head_rules(head: nn.Module) -> Rules:
+    """Names of the end of MambaIR's networks, which depend on the way they enlarge."""
+    if not isinstance(head, nn.Sequential):
+        return ((r"^upsample\.0\.", "head.conv.") if hasattr(head, "scale") else (r"^conv_last\.", "head."),)
+    steps = (r"^upsample\.(\d)\.", lambda found: f"head.1.{int(found[1]) // 2}.conv.")
+    return ((r"^conv_before_upsample\.0\.", "head.0.0."), steps, (r"^conv_last\.", "head.2."))
