@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import HMTUNet, HVMUNet, ViMUNet
+from medmamba_monai.networks.nets import HMTUNet, HVMUNet, Vim4Path, ViMUNet
 from medmamba_monai.weights.vss_rules import LIGHT, Rules, apply
 
 _RULES: dict[type[nn.Module], Rules] = {
@@ -61,7 +61,11 @@ _RULES: dict[type[nn.Module], Rules] = {
     ),
 }
 
-_UNUSED: dict[type[nn.Module], str] = {HVMUNet: r"\.complex_weight$", ViMUNet: r"^encoder\.head\."}
+_UNUSED: dict[type[nn.Module], str] = {
+    HVMUNet: r"\.complex_weight$",
+    ViMUNet: r"^encoder\.head\.",
+    Vim4Path: r"^head\.",
+}
 
 
 def is_unused(network: nn.Module, key: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from medmamba_monai.networks.nets import LightMUNet, LKMUNet, Vim
+from medmamba_monai.networks.nets import LightMUNet, LKMUNet, Vim, Vim4Path
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 _RULES: dict[type[nn.Module], Rules] = {
@@ -49,6 +49,7 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^patch_embed\.proj\.", "patch_embed."),
     ),
 }
+_RULES[Vim4Path] = _RULES[Vim]
 
 
 def renamer(network: nn.Module) -> Callable[[str], str] | None:

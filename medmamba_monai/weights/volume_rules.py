@@ -202,6 +202,7 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"^decoder\.linear_fuse\.", "decoder.fuse."),
         (r"^decoder\.batch_norm\.", "decoder.norm."),
         (r"^out\.", "head."),
+        (r"^edgeocr_cls_head\.", "edge_head."),
     ),
     SegMamba: (
         (r"^vit\.downsample_layers\.0\.0\.", "stem."),

@@ -118,6 +118,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "rotary": True,
         },
     ),
+    "vim4path_2d": ("Vim4Path", {"spatial_dims": 2, "img_size": 16, "patch_size": 4, "dim": 12, "depth": 2}),
     "mamba_nd_2d": (
         "MambaND",
         {"spatial_dims": 2, "img_size": 16, "patch_size": 4, "dim": 8, "depth": 4, "halve_after": [1]},
@@ -278,6 +279,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "VMDDPM",
         {"spatial_dims": 3, "dims": [8], "depths": [1], "condition_channels": 1},
     ),
+    "vivim_edges": (
+        "Vivim",
+        {
+            "spatial_dims": 3,
+            "dims": [4],
+            "depths": [1],
+            "mamba_depths": [1],
+            "heads": [1],
+            "reductions": [1],
+            "decoder_dim": 8,
+            "edges": True,
+            "drop_path_rate": 0.0,
+        },
+    ),
     "vm_unet_v2_2d": ("VMUNetV2", {"spatial_dims": 2, "depths": [1], "dims": [32, 64], "mid_channels": 4}),
     "vim_unet_2d": (
         "ViMUNet",
@@ -347,6 +362,7 @@ CLASSIFIERS = {
     "NnMambaClassifier",
     "PlainMamba",
     "Vim",
+    "Vim4Path",
     "VMamba",
 }
 # why a TorchScript trace holds for the traced size only

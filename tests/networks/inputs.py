@@ -82,7 +82,8 @@ def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:
         return [tuple(x.shape)]
     if kind(case) == "clip":
         return [(len(x), 2, x.shape[2] - 1 + CASES[case][1]["out_frames"], *x.shape[3:])]
-    return [(len(x), 3, *x.shape[2:])]
+    maps = [(len(x), 3, *x.shape[2:])]
+    return [*maps, (len(x), 1, *x.shape[2:])] if CASES[case][1].get("edges") else maps
 
 
 def second(case: str, given: Given) -> Given:

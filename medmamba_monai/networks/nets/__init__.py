@@ -37,6 +37,7 @@ from medmamba_monai.networks.nets.tmamba import TMamba
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
 from medmamba_monai.networks.nets.vim import Vim
+from medmamba_monai.networks.nets.vim4path import Vim4Path
 from medmamba_monai.networks.nets.vim_unet import ViMUNet
 from medmamba_monai.networks.nets.vivim import Vivim
 from medmamba_monai.networks.nets.vm_ddpm import VMDDPM
@@ -88,6 +89,7 @@ __all__ = [
     "UltraLightVMUNet",
     "ViMUNet",
     "Vim",
+    "Vim4Path",
     "Vivim",
     "VMamba",
     "VMambaMorph",

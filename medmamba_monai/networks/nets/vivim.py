@@ -34,6 +34,7 @@ class Vivim(PublishedNetwork):
         reductions: how much smaller the map is that each stage attends to.
         decoder_dim: channels of the decoder.
         slices: number of frames that the third scan takes a clip for; None counts them.
+        edges: also give logits of the edges of what is segmented, from the first stage.
         d_state: numbers in the state of each Mamba channel.
         d_conv: taps of Mamba's convolutions.
         expand: inner width of Mamba over its channels.
@@ -41,7 +42,8 @@ class Vivim(PublishedNetwork):
         use_checkpoint: while training, compute the Mamba blocks again instead of keeping what is inside them.
 
     Shape:
-        x (B, in_channels, frames, H, W) of any size; returns (B, out_channels, frames, H, W).
+        x (B, in_channels, frames, H, W) of any size; returns (B, out_channels, frames, H, W), and with ``edges`` a pair
+        of them and of the edges' logits (B, 1, frames, H, W).
 
     Raises:
         ValueError: when an argument is out of range or the input does not fit.
@@ -55,16 +57,19 @@ class Vivim(PublishedNetwork):
 
     Notes:
         The authors' third scan always takes a clip for five frames; ``slices=5`` does so too. Their clips are
-        (B, frames, channels, H, W) and their results (B * frames, classes, H, W). Their second head for edges is not
-        here. A SegFormer encoder trained elsewhere can be put into ``patches`` and ``blocks``.
+        (B, frames, channels, H, W) and their results (B * frames, classes, H, W). MONAI's LabelToContour makes edges
+        to compare with from labels. A SegFormer encoder trained elsewhere can be put into ``patches`` and ``blocks``.
     """
 
-    variants: ClassVar[Mapping[str, Variant]] = MappingProxyType({"segformer_b3": Variant({}, 59_503_041)})
+    variants: ClassVar[Mapping[str, Variant]] = MappingProxyType(
+        {"segformer_b3": Variant({}, 59_503_041), "segformer_b3_edges": Variant({"edges": True}, 59_503_106)}
+    )
     source: ClassVar[Source] = Source(
         "Vivim: a Video Vision Mamba for Medical Video Segmentation (arXiv 2401.14168)",
         "https://github.com/scott-yjyang/Vivim @ 2bcd619",
         "CC BY-NC 4.0; this package copies nothing",
-        "output and gradients of a small network on clips of five frames; parameter count but for the dead weights",
+        "output and gradients of a small network without edges on clips of five frames; parameter count but for the dead "
+        "weights; the edges' head by its equation",
     )
 
     def __init__(
@@ -79,6 +84,7 @@ class Vivim(PublishedNetwork):
         reductions: Sequence[int] = (8, 4, 2, 1),
         decoder_dim: int = 768,
         slices: int | None = None,
+        edges: bool = False,
         d_state: int = 16,
         d_conv: int = 4,
         expand: float = 2,
@@ -107,8 +113,9 @@ class Vivim(PublishedNetwork):
             self.mixers.append(nn.Sequential(*(TemporalMamba(*mamba) for _ in range(mamba_depths[i]))))
         self.decoder = MlpDecoder(dims, decoder_dim)
         self.head = nn.Conv2d(decoder_dim, out_channels, 1)
+        self.edge_head = nn.Conv2d(dims[0], 1, 1) if edges else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         check_input(x, self.spatial_dims, self.in_channels)
         clips, size = x.shape[0], x.shape[3:]
         y = saturate(x).transpose(1, 2).flatten(0, 1)
@@ -118,7 +125,13 @@ class Vivim(PublishedNetwork):
             clip = tokens.unflatten(0, (clips, -1)).movedim(-1, 1)
             y = run(mixers, clip, use_checkpoint=self.use_checkpoint).transpose(1, 2).flatten(0, 1)
             maps.append(y)
-        logits = saturate(in_float32(self.head, self.decoder(maps)))
-        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        per_clip: Tensor = logits.unflatten(0, (clips, -1)).transpose(1, 2)
-        return per_clip
+        logits = _resized(self.head, self.decoder(maps), size, clips)
+        return logits if self.edge_head is None else (logits, _resized(self.edge_head, maps[0], size, clips))
+
+
+def _resized(head: nn.Module, y: Tensor, size: Sequence[int], clips: int) -> Tensor:
+    """The logits that a head gives of all frames, at the frames' size and one clip after the other."""
+    logits = saturate(in_float32(head, y))
+    logits = F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+    per_clip: Tensor = logits.unflatten(0, (clips, -1)).transpose(1, 2)
+    return per_clip
