@@ -17,7 +17,7 @@ LEVELS = [
     ["networks.layers"],
     ["networks.blocks"],
     ["networks.nets"],
-    ["weights", "export", "explain", "benchmark", "autoconfig"],
+    ["losses", "engines", "weights", "export", "explain", "benchmark", "autoconfig"],
     ["collection"],
     ["apps", "__main__"],
 ]

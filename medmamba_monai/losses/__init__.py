@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from medmamba_monai.losses.masked_image import MaskedImageLoss
+from medmamba_monai.losses.pseudo_labels import CrossPseudoLoss, ScribbleLoss, ramp_up
 from medmamba_monai.losses.survival import SurvivalLoss, survival_curve, survival_interval, survival_risk
 from medmamba_monai.losses.uncertainty import UncertaintyWeightedLoss
 
-__all__ = ["SurvivalLoss", "UncertaintyWeightedLoss", "survival_curve", "survival_interval", "survival_risk"]
+__all__ = [
+    "CrossPseudoLoss",
+    "MaskedImageLoss",
+    "ScribbleLoss",
+    "SurvivalLoss",
+    "UncertaintyWeightedLoss",
+    "ramp_up",
+    "survival_curve",
+    "survival_interval",
+    "survival_risk",
+]
