@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from medmamba_monai.collection.checks import InputError, check_items
 from medmamba_monai.collection.datasets import SECTIONS, SETS, DataSet
-from medmamba_monai.collection.datasets.common import open_folder, read_split
+from medmamba_monai.collection.datasets.common import Item, open_folder, read_split
 from medmamba_monai.collection.savers import replacing
 
 __all__ = ["main", "prepare"]
@@ -73,13 +74,20 @@ def _lay_out(data: DataSet, source: str | Path, folder: Path, split_file: str | 
     for items in split.values():
         check_items(items, data.spatial_dims, data.channels)
     for item in (item for items in split.values() for item in items):
-        for key, part in (("image", "images"), ("label", "labels")):
-            if isinstance(item[key], str):
+        for key, part in (("image", "images"), ("label", "labels"), ("second", "second")):
+            if isinstance(item.get(key), str):
                 _copy(str(item[key]), folder / part, str(item["case"]))
-    names = {section: [item["case"] for item in items] for section, items in split.items()}
+    names: dict[str, object] = {section: [item["case"] for item in items] for section, items in split.items()}
+    numbers = {str(item["case"]): _numbers(item) for items in split.values() for item in items}
+    names |= {"items": numbers} if any(numbers.values()) else {}
     with replacing(folder / "splits.json") as temporary:
         Path(temporary).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
     return {section: len(items) for section, items in split.items()}
+
+
+def _numbers(item: Item) -> dict[str, float]:
+    """What a reader measures a case by, such as the size of its pixels; the label is none of it."""
+    return {key: number for key, number in item.items() if isinstance(number, float) and isfinite(number)}
 
 
 def _copy(file: str, folder: Path, case: str) -> None:

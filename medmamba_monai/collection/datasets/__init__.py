@@ -6,10 +6,14 @@ from medmamba_monai.collection.datasets.blood_cells import CELL_CLASSES, blood_c
 from medmamba_monai.collection.datasets.breast_ultrasound import BREAST_CLASSES, breast_ultrasound
 from medmamba_monai.collection.datasets.cardiac import cardiac
 from medmamba_monai.collection.datasets.common import SECTIONS, DataSet, Item, balanced_weights, input_files
+from medmamba_monai.collection.datasets.fetal_head import fetal_head, fill_outlines
+from medmamba_monai.collection.datasets.glands import glands, halve_glands
 from medmamba_monai.collection.datasets.head_neck import head_neck, volumes_from_tables
 from medmamba_monai.collection.datasets.hippocampus import hippocampus
+from medmamba_monai.collection.datasets.left_ventricle import left_ventricle, slices_from_contours
 from medmamba_monai.collection.datasets.nuclei import merge_nuclei, nuclei
 from medmamba_monai.collection.datasets.polyps import polyps
+from medmamba_monai.collection.datasets.retina import retina
 from medmamba_monai.collection.datasets.skin import SKIN_CLASSES, skin
 from medmamba_monai.collection.datasets.tuberculosis import CHEST_CLASSES, tuberculosis
 
@@ -26,11 +30,15 @@ __all__ = [
     "blood_cells",
     "breast_ultrasound",
     "cardiac",
+    "fetal_head",
+    "glands",
     "head_neck",
     "hippocampus",
     "input_files",
+    "left_ventricle",
     "nuclei",
     "polyps",
+    "retina",
     "skin",
     "tuberculosis",
 ]
@@ -40,10 +48,14 @@ SETS: dict[str, DataSet] = {
     "blood_cells": DataSet(blood_cells, 2, (3, 4), "medmamba_bloodcell_microscopy_classification"),
     "breast_ultrasound": DataSet(breast_ultrasound, 2, (1, 2, 3, 4), "medmamba_breast_ultrasound_classification"),
     "cardiac": DataSet(cardiac, 3, (1,), "umamba_acdc_mr_segmentation"),
+    "fetal_head": DataSet(fetal_head, 2, (1, 2, 3, 4), "lightmunet_fetalhead_ultrasound_segmentation", fill_outlines),
+    "glands": DataSet(glands, 2, (3, 4), "mambaunet_gland_histology_segmentation", halve_glands),
     "head_neck": DataSet(head_neck, 3, (1,), "umamba_headneck_ct_segmentation", volumes_from_tables),
     "hippocampus": DataSet(hippocampus, 3, (1,), "umamba_hippocampus_mr_segmentation"),
+    "left_ventricle": DataSet(left_ventricle, 2, (1, 3, 4), "vmunet_cardiac_mr_segmentation", slices_from_contours),
     "nuclei": DataSet(nuclei, 2, (1, 3, 4), "umamba_nuclei_microscopy_segmentation", merge_nuclei),
     "polyps": DataSet(polyps, 2, (1, 3, 4), "umamba_polyp_endoscopy_segmentation"),
+    "retina": DataSet(retina, 2, (3, 4), "ultralightvmunet_retina_segmentation"),
     "skin": DataSet(skin, 2, (3, 4), "medmamba_skin_dermoscopy_classification"),
     "tuberculosis": DataSet(tuberculosis, 2, (1, 2, 3, 4), "medmamba_tuberculosis_xray_classification"),
 }
