@@ -69,7 +69,8 @@ def make_plan(
         raise ValueError(f"{LOW}{next(iter(coarse))} is set, but this is that stage: leave {LOW!r} out")
     data = Data(found["training_cases"], len(found["channels"]), len(found["labels"]), budget)
     axes, full = _full_stage(found, data, {} if resolution == "low" else own)
-    lower = _low_stage(full, data, axes, own if resolution == "low" else coarse)
+    # pictures have none
+    lower = _low_stage(full, data, axes, own if resolution == "low" else coarse) if len(axes) == 3 else None
     if lower is None and (resolution != "full" or coarse):
         raise ValueError(
             "the patch covers enough of these images: there is no low-resolution stage, leave --resolution out"
@@ -115,12 +116,11 @@ def _full_stage(found: Mapping[str, Any], data: Data, given: Mapping[str, Any]) 
 
 def _low_stage(full: Configuration, data: Data, axes: Sequence[int], given: Mapping[str, Any]) -> Configuration | None:
     """The stage at low resolution: where nnU-Net has one, or at a given spacing."""
-    fixed = _sizes(given, axes)
-    asked = given.get("configuration.spacing")
-    found = low_resolution(full, data) if len(axes) == 3 else None
+    fixed, asked = _sizes(given, axes), given.get("configuration.spacing")
+    found = low_resolution(full, data)
     if asked is None and (found is None or not fixed):
         return found
-    spacing = _in_order(asked, axes) if asked else found.spacing if found else full.spacing
+    spacing = _in_order(asked, axes) if asked or found is None else found.spacing
     median = resampled_shape([round(n) for n in full.median_shape], full.spacing, spacing)
     return configure(spacing, median, math.prod(median) * data.cases, data, fixed)
 

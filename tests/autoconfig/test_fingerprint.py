@@ -128,6 +128,49 @@ def test_each_fault_is_told(make: Make, fault: str) -> None:
         fingerprint(open_data(root))
 
 
+def test_faults_between_channel_files_and_cases(make: Make) -> None:
+    root = make("nnunet")
+    image, label = arrays(1)
+    for case, array, spacing in ((0, image[:-1], (1.0, 1.0, 2.0)), (2, image, (1.0, 1.5, 2.0))):
+        volume(root / "imagesTr" / f"c{case}_0001.nii.gz", array, spacing)
+    volume(root / "labelsTr" / "c3.nii.gz", np.stack([label, label], -1))
+    (root / "labelsTr" / "c4.nii.gz").unlink()
+    with pytest.raises(DataFault) as told:
+        fingerprint(open_data(root))
+    lines = str(told.value).splitlines()
+    assert lines[0].endswith("have 4 faults:") and [line[2:9] for line in lines[1:]] == [
+        "case c0",
+        "case c2",
+        "case c3",
+        "case c4",
+    ]
+    for line, part in zip(
+        lines[1:], ("export them on one grid", "another affine", "2 channels", "is missing"), strict=True
+    ):
+        assert part in line
+
+
+@pytest.mark.parametrize("fault", ["empty", "gap", "channels"])
+def test_faults_of_the_whole_set(make: Make, fault: str) -> None:
+    if fault == "channels":
+        root = make("decathlon")
+        volume(root / "imagesTr" / "case_1.nii.gz", np.stack([arrays(1)[0]] * 2, -1))
+        told = "case case_1: 2 channels, but most cases have 1: give all the same"
+    elif fault == "gap":
+        root = make("decathlon")
+        about = json.loads((root / "dataset.json").read_text())
+        about["labels"] = {"0": "background", "1": "front", "2": "back", "4": "tail"}
+        (root / "dataset.json").write_text(json.dumps(about))
+        told = r"the class numbers are \[0, 1, 2, 4\]: number them 0, 1, 2, ... without a gap"
+    else:
+        root = make("datalist")
+        for case in range(4):
+            volume(root.parent / "labelsTr" / f"case_{case}.nii.gz", arrays(case)[1] * 0)
+        told = "every label is empty: nothing can be learned"
+    with pytest.raises(DataFault, match=told):
+        fingerprint(open_data(root))
+
+
 def test_all_faults_are_told_at_once(make: Make) -> None:
     root = make("decathlon")
     spoil(root, "constant")

@@ -169,13 +169,15 @@ def random_steps(plan: Mapping[str, Any]) -> list[Step]:
     steps = [draw, {"_target_": "SelectItemsd", "keys": keys}, _affine(plan)]
     blur = {f"sigma_{axis}": [0.5, 1.0] for axis in "xyz"[: plan["dataset"]["spatial_dims"]]}
     gamma = {"_target_": "RandAdjustContrastd", "keys": "image", "gamma": [0.7, 1.5], "retain_stats": True}
+    coarse = {"_target_": "RandSimulateLowResolutiond", "keys": "image"}
+    linear = "bilinear" if plan["dataset"]["spatial_dims"] == 2 else "trilinear"
     fixed = {"_target_": "RandScaleIntensityFixedMeand", "keys": "image", "prob": 0.15, "factors": 0.25}
     steps += [
         {"_target_": "RandGaussianNoised", "keys": "image", "prob": 0.1, "std": 0.316},
         {"_target_": "RandGaussianSmoothd", "keys": "image", "prob": 0.1, **blur},
         {"_target_": "RandScaleIntensityd", "keys": "image", "prob": 0.15, "factors": 0.25, "channel_wise": True},
         {**fixed, "preserve_range": True},
-        {"_target_": "RandSimulateLowResolutiond", "keys": "image", "prob": 0.125, "zoom_range": [0.5, 1.0]},
+        {**coarse, "prob": 0.125, "zoom_range": [0.5, 1.0], "upsample_mode": linear},
         {**gamma, "prob": 0.1, "invert_image": True},
         {**gamma, "prob": 0.3},
     ]

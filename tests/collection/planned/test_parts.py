@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, CropForegroundd, EnsureTyped, Invertd, Orientationd
 
+from medmamba_monai.autoconfig.budget import Budget
+from medmamba_monai.autoconfig.plan import make_plan
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.planned.components import choose, kept_classes
 from medmamba_monai.collection.planned.geometry import PlannedSpacing, PlannedSpacingd, nonzero, resample
 from medmamba_monai.collection.planned.inference import FoldMean, SlidingMirrorInferer, mean_of_folds
 from medmamba_monai.collection.planned.items import make_folds
 from medmamba_monai.collection.planned.lock import locked
+from medmamba_monai.collection.planned.steps import random_steps
+from tests.autoconfig.test_plan import found
 
 THEIRS = np.load(Path(__file__).parents[2] / "autoconfig" / "nnunet_resampled.npz")
 
@@ -53,6 +58,19 @@ def test_a_prediction_comes_back_to_the_grid_of_its_image() -> None:
     assert back.shape == image.shape and torch.allclose(back.affine, turned)
     inside = image > 0
     assert (back[~inside] == 0).all() and (back[inside] - image[inside]).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_2d"])
+def test_every_random_change_of_a_patch_runs(name: str) -> None:
+    plan = make_plan(found(name), Budget(cores=2, hours=1))
+    size = plan["configuration"]["patch_size"]
+    steps = [{**step, "prob": 1.0} if "prob" in step else step for step in random_steps(plan)[2:]]
+    parser = ConfigParser({"patch_size": size, "steps": {"_target_": "Compose", "transforms": steps}})
+    channels = len(plan["dataset"]["channels"])
+    item = {"image": MetaTensor(torch.rand(channels, *size)), "label": MetaTensor(torch.ones(1, *size))}
+    changed = parser.get_parsed_content("steps")(item)
+    assert changed["image"].shape == (channels, *size) and changed["label"].shape == (1, *size)
+    assert changed["image"].isfinite().all() and not torch.equal(changed["image"], torch.as_tensor(item["image"]))
 
 
 def test_no_group_is_parted_and_folds_are_even() -> None:
