@@ -237,6 +237,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "nnmamba_3d": ("NnMamba", {"spatial_dims": 3, "channels": 4, "blocks": 2}),
     "nnmamba_released_2d": ("NnMamba", {"spatial_dims": 2, "channels": 4, "blocks": 2, "head": "released"}),
     "nnmamba_classifier_3d": ("NnMambaClassifier", {"spatial_dims": 3, "channels": 4, "blocks": 1}),
+    "motion_tracker_2d": ("MotionHistoryTracker", {"spatial_dims": 2, "dim": 8, "depth": 1, "heads": 2}),
+    "motion_tracker_3d": ("MotionHistoryTracker", {"spatial_dims": 3, "dim": 8, "depth": 1, "heads": 2}),
     "segmamba_2d": ("SegMamba", {"spatial_dims": 2, "features": [4, 8], "depths": [1, 1], "hidden_size": 8}),
     "segmamba_3d": ("SegMamba", {"spatial_dims": 3, "features": [4, 6], "depths": [1, 1], "hidden_size": 6}),
     "vivim": (
@@ -402,6 +404,7 @@ KINDS = {
     "MambaRecon": "kspace",
     "MDDose": "noise",
     "MamMIL": "graph",
+    "MotionHistoryTracker": "history",
     "S4MIL": "bag",
     "VMambaMorph": "pair",
     "VMDDPM": "noise",
@@ -415,7 +418,7 @@ ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
 def arguments(case: str) -> dict[str, Any]:
     """All constructor arguments of a case."""
     name, given = CASES[case]
-    if KINDS.get(name) in ("pair", "images", "clip"):
+    if KINDS.get(name) in ("pair", "images", "clip", "history"):
         return {"in_channels": 2, **given}
     if KINDS.get(name) == "kspace":
         return given

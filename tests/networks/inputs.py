@@ -45,6 +45,8 @@ def inputs(case: str, batch: int = 2, size: Sequence[int] | None = None) -> Give
         walks = [torch.stack([torch.randperm(bag[1], generator=random) for _ in range(3)]) for _ in range(batch)]
         edges = torch.randint(bag[1], (batch, 2, 3 * bag[1]), generator=random)
         return (*drawn, edges, torch.stack(walks))
+    if kind(case) == "history":
+        return (*drawn, torch.rand((batch, 5, axes(case)), generator=random))
     if kind(case) == "nodes":
         graphs = torch.arange(batch).repeat_interleave(bag[1])
         ends = torch.randint(bag[1], (2, batch, 3 * bag[1]), generator=random)
@@ -80,6 +82,8 @@ def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:
         return [tuple(x.shape), (len(x), axes(case), *x.shape[2:])]
     if kind(case) in ("images", "kspace"):
         return [tuple(x.shape)]
+    if kind(case) == "history":
+        return [(len(x), 1, *x.shape[2:]), (len(x), axes(case))]
     if kind(case) == "clip":
         return [(len(x), 2, x.shape[2] - 1 + CASES[case][1]["out_frames"], *x.shape[3:])]
     maps = [(len(x), 3, *x.shape[2:])]

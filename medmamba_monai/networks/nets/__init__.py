@@ -25,6 +25,7 @@ from medmamba_monai.networks.nets.md_dose import MDDose
 from medmamba_monai.networks.nets.medmamba import MedMamba
 from medmamba_monai.networks.nets.mhs_vm import MHSVM
 from medmamba_monai.networks.nets.microscopic_mamba import MicroscopicMamba
+from medmamba_monai.networks.nets.motion_tracker import MotionHistoryTracker
 from medmamba_monai.networks.nets.msvm_unet import MSVMUNet
 from medmamba_monai.networks.nets.mucm_net import MUCMNet
 from medmamba_monai.networks.nets.nnmamba import NnMamba, NnMambaClassifier
@@ -79,6 +80,7 @@ __all__ = [
     "PlainMamba",
     "S4MIL",
     "SegMamba",
+    "MotionHistoryTracker",
     "MUCMNet",
     "PMamba",
     "SliceMamba",

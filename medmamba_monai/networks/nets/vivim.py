@@ -68,8 +68,8 @@ class Vivim(PublishedNetwork):
         "Vivim: a Video Vision Mamba for Medical Video Segmentation (arXiv 2401.14168)",
         "https://github.com/scott-yjyang/Vivim @ 2bcd619",
         "CC BY-NC 4.0; this package copies nothing",
-        "output and gradients of a small network without edges on clips of five frames; parameter count but for the dead "
-        "weights; the edges' head by its equation",
+        "output and gradients of a small network without edges on clips of five frames; parameter count but for the "
+        "dead weights; the edges' head by its equation",
     )
 
     def __init__(
