@@ -205,6 +205,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "FusionMamba",
         {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]},
     ),
+    "mamba_dfuse_2d": (
+        "MambaDFuse",
+        {"spatial_dims": 2, "dim": 8, "depth": 2, "swaps": 1, "fusions": 2, "reconstruction_depth": 1},
+    ),
     "md_dose_2d": (
         "MDDose",
         {
@@ -399,6 +403,7 @@ TRACES_OF_ONE_SIZE = {
 KINDS = {
     "FusionMamba": "images",
     "GATMamba": "nodes",
+    "MambaDFuse": "images",
     "MambaMIL": "bag",
     "MambaMorph": "pair",
     "MambaRecon": "kspace",

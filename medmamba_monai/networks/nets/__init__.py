@@ -13,6 +13,7 @@ from medmamba_monai.networks.nets.hmt_unet import HMTUNet
 from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.lkm_unet import LKMUNet
 from medmamba_monai.networks.nets.local_mamba import LocalVim, LocalVMamba
+from medmamba_monai.networks.nets.mamba_dfuse import MambaDFuse
 from medmamba_monai.networks.nets.mamba_nd import MambaND
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.mambair import MambaIR, MambaIRUNet
@@ -58,6 +59,7 @@ __all__ = [
     "LKMUNet",
     "LocalVMamba",
     "LocalVim",
+    "MambaDFuse",
     "MambaND",
     "MambaIR",
     "MambaIRUNet",
