@@ -23,7 +23,8 @@ class InstanceReport(OutlineReport):
 
     Metrics: ``f1`` and ``precision``, ``recall`` at an IoU above 0.5 (means over images), ``f1_pooled`` (objects of
     all images together), ``average_precision`` (TP / (TP + FP + FN), mean over the IoU thresholds 0.5, 0.55 to 0.95
-    and images), ``aji``, ``pq``. With an item's ``site`` also ``f1_<site>`` and ``aji_<site>``.
+    and images), ``aji``, ``pq``, ``dice`` (object or not, by pixel). With an item's ``site`` also ``f1_<site>`` and
+    ``aji_<site>``.
 
     Args:
         output_dir: folder to write to.
@@ -43,7 +44,7 @@ class InstanceReport(OutlineReport):
         return instance_metrics(found, reference)
 
     def _metrics(self) -> dict[str, Metric]:
-        names = ("f1", "precision", "recall", "average_precision", "aji", "pq")
+        names = ("f1", "precision", "recall", "average_precision", "aji", "pq", "dice")
         return {"f1": mean_of(["f1"]), "f1_pooled": _pooled} | {name: mean_of([name]) for name in names[1:]}
 
     def _by_site(self) -> list[str]:
@@ -98,6 +99,7 @@ def instance_metrics(found: Labels, reference: Labels) -> dict[str, float]:
         "average_precision": float(np.mean([_ratio(n, predicted + true - n) for n in counts])),
         "aji": aggregated_jaccard(found, reference),
         "pq": float(quality) if predicted + true else 1.0,
+        "dice": _ratio(2 * int(((found > 0) & (reference > 0)).sum()), int((found > 0).sum() + (reference > 0).sum())),
     }
 
 

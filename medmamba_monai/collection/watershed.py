@@ -17,7 +17,13 @@ from torch import Tensor
 
 from medmamba_monai.collection.checks import InputError
 
-__all__ = ["InstanceBoundaryd", "WatershedInstancesd", "interior_and_boundary", "watershed_instances"]
+__all__ = [
+    "InstanceBoundaryd",
+    "NumberedPiecesd",
+    "WatershedInstancesd",
+    "interior_and_boundary",
+    "watershed_instances",
+]
 
 
 class InstanceBoundaryd(MapTransform):
@@ -67,6 +73,38 @@ def interior_and_boundary(instances: Tensor) -> Tensor:
     lowest = -F.max_pool2d(-plain, 3, 1, 1)
     classes = ((plain > 0) * (1 + (highest != lowest).float()))[0]
     return MetaTensor(classes, meta=instances.meta) if isinstance(instances, MetaTensor) else classes
+
+
+class NumberedPiecesd(MapTransform):
+    """Turns masks with one number for all objects into instance maps: pieces that do not touch are numbered.
+
+    A map that holds more than one number stays as it is.
+
+    Args:
+        keys: keys of masks or instance maps (1, W, H), 0 for background.
+        min_size: pieces of fewer pixels, crumbs of the drawing, are dropped.
+
+    Example:
+        >>> NumberedPiecesd("label")({"label": torch.tensor([[[255, 255, 0, 255]]])})["label"].tolist()
+        [[[1.0, 1.0, 0.0, 2.0]]]
+    """
+
+    def __init__(self, keys: KeysCollection, min_size: int = 1) -> None:
+        super().__init__(keys)
+        self.min_size = min_size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        from scipy import ndimage
+
+        item = dict(data)
+        for key in self.key_iterator(item):
+            label = item[key]
+            plain = np.asarray(label.detach().cpu())[0]
+            if np.unique(plain[plain > 0]).size == 1:
+                pieces = ndimage.label(plain > 0)[0].astype(np.int32)
+                found = torch.from_numpy(_numbered(pieces, self.min_size))[None].float()
+                item[key] = MetaTensor(found, meta=label.meta) if isinstance(label, MetaTensor) else found
+        return item
 
 
 class WatershedInstancesd(MapTransform):

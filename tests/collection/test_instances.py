@@ -30,6 +30,7 @@ def test_measures_equal_hand_counts() -> None:
     assert measures["average_precision"] == pytest.approx((5 * 2 / 4 + 5 * 1 / 5) / 10)
     assert measures["aji"] == pytest.approx((16 + 12) / (16 + 16 + 16 + 16))
     assert measures["pq"] == pytest.approx((1 + 12 / 16) / 3)
+    assert measures["dice"] == pytest.approx(2 * (16 + 12) / (16 + 12 + 16 + 3 * 16))
 
 
 def test_numbers_of_the_objects_do_not_matter() -> None:
@@ -49,7 +50,7 @@ def test_images_without_objects(empty: str, value: float) -> None:
     if empty in ("both", "reference"):
         reference = np.zeros_like(reference)
     measures = instance_metrics(found, reference)
-    assert [measures[name] for name in ("f1", "average_precision", "aji", "pq")] == [value] * 4
+    assert [measures[name] for name in ("f1", "average_precision", "aji", "pq", "dice")] == [value] * 5
 
 
 def test_a_prediction_is_counted_once_in_the_jaccard_index() -> None:

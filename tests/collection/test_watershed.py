@@ -15,7 +15,12 @@ from medmamba_monai.collection.head_neck import HounsfieldUnitsd, RandMirrorSide
 from medmamba_monai.collection.inferers import MirrorSegmentationInferer
 from medmamba_monai.collection.instances import instance_metrics
 from medmamba_monai.collection.outputs import LabelPictureSaverd
-from medmamba_monai.collection.watershed import InstanceBoundaryd, WatershedInstancesd, interior_and_boundary
+from medmamba_monai.collection.watershed import (
+    InstanceBoundaryd,
+    NumberedPiecesd,
+    WatershedInstancesd,
+    interior_and_boundary,
+)
 
 
 def discs() -> torch.Tensor:
@@ -96,3 +101,14 @@ def test_label_pictures_have_the_rows_of_the_input(highest: int, mode: str, tmp_
     LabelPictureSaverd("pred", tmp_path)({"pred": label, "case": "x"})
     picture = Image.open(tmp_path / "x_seg.png")
     assert picture.size == (5, 3) and picture.mode == mode and np.asarray(picture)[1, 4] == highest
+
+
+def test_a_mask_of_one_number_is_numbered_and_an_instance_map_is_kept() -> None:
+    mask = MetaTensor(torch.tensor([[[255, 255, 0, 0, 255], [255, 0, 0, 0, 255], [0, 0, 255, 0, 0]]]).float())
+    numbered = NumberedPiecesd("label", min_size=2)({"label": mask})["label"]
+    assert numbered[0].tolist() == [[1, 1, 0, 0, 2], [1, 0, 0, 0, 2], [0, 0, 0, 0, 0]]
+    assert isinstance(numbered, MetaTensor)
+    instances = torch.tensor([[[3.0, 3.0, 7.0]]])
+    assert NumberedPiecesd("label")({"label": instances})["label"] is instances
+    empty = torch.zeros(1, 2, 2)
+    assert NumberedPiecesd("label")({"label": empty})["label"] is empty
