@@ -63,7 +63,7 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
         # our own names pass as they are: a checkpoint saved here converts to itself
         if key not in own:
             key = rename(key)
-            value = backbone_rules.reshape(network, key, value)
+            value = restoration_rules.reshape(key, backbone_rules.reshape(network, key, value))
         if value.is_complex() and key in own and not own[key].is_complex():
             value = torch.view_as_real(value)
         if key in own and value.shape == (*own[key].shape, 1, 1):

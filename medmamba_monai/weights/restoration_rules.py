@@ -5,11 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
-from medmamba_monai.networks.nets import MambaIRv2
+from medmamba_monai.networks.nets import MambaIRv2, VmambaIR
 from medmamba_monai.weights.vss_rules import Rules, apply
 
+# The U-Net of Restormer, which several networks took over with its names.
+UNET: Rules = (
+    (r"^patch_embed\.proj\.", "patch_embed."),
+    (r"^encoder_level(\d)\.", lambda found: f"encoder.{int(found[1]) - 1}."),
+    (r"^latent\.", "encoder.3."),
+    (r"^down(\d)_\d\.body\.0\.", lambda found: f"downs.{int(found[1]) - 1}.conv."),
+    (r"^up\d_(\d)\.body\.0\.", lambda found: f"ups.{3 - int(found[1])}.conv."),
+    (r"^reduce_chan_level(\d)\.", lambda found: f"fuses.{3 - int(found[1])}."),
+    (r"^decoder_level(\d)\.", lambda found: f"decoder.{3 - int(found[1])}."),
+    (r"^output\.", "head."),
+)
 _RULES: dict[type[nn.Module], Rules] = {
     MambaIRv2: (
         (r"^layers\.(\d+)\.residual_group\.layers\.", r"groups.\1."),
@@ -27,6 +38,26 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"\.sg\.", "."),
         (r"^patch_embed\.norm\.", "norm_first."),
         (r"^conv_after_body\.", "conv_body."),
+    ),
+    VmambaIR: (
+        *UNET,
+        (r"^tail\.0\.(\d)\.", lambda found: f"enlarge.{int(found[1]) // 2}.conv."),
+        (r"^tail\.1\.", "head."),
+        (r"norm([12]?)\.body\.", r"norm\1."),
+        (r"\.attn\.", ".mixer."),
+        (r"\.in_conv\.", ".in_proj."),
+        (r"\.out_conv\.", ".out_proj."),
+        (r"\.mixer\.conv2d\.", ".mixer.conv."),
+        (r"\.conv_cin\.", ".channel_scan.widen."),
+        (r"\.conv_cout\.", ".channel_scan.narrow."),
+        (r"\.channel_norm\.", ".channel_scan.norm."),
+        (r"\.xc_proj_weight$", ".channel_scan.x_proj_weight"),
+        (r"\.dtc_projs_", ".channel_scan.dt_projs_"),
+        (r"\.Ac_logs$", ".channel_scan.A_logs"),
+        (r"\.Dsc$", ".channel_scan.Ds"),
+        (r"\.ffn\.project_in\.", ".mlp.fc1."),
+        (r"\.ffn\.dwconv\.", ".mlp.conv."),
+        (r"\.ffn\.project_out\.", ".mlp.fc2."),
     ),
 }
 # Tensors that the authors' code holds without need: none of ours correspond to them.
@@ -47,6 +78,12 @@ def renamer(network: nn.Module) -> Callable[[str], str] | None:
     if isinstance(network, MambaIRv2):
         rules = (*rules, *head_rules(network.head))
     return lambda key: apply(rules, key)
+
+
+def reshape(key: str, value: Tensor) -> Tensor:
+    """A tensor of the authors' in the shape of ours; the key is ours."""
+    # both directions of the scan along channels stand below each other in theirs
+    return value.unflatten(0, (2, -1)) if key.endswith(("channel_scan.A_logs", "channel_scan.Ds")) else value
 
 
 def head_rules(head: nn.Module) -> Rules:

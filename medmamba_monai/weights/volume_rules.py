@@ -26,7 +26,7 @@ from medmamba_monai.networks.nets import (
     Vivim,
     VMambaMorph,
 )
-from medmamba_monai.weights.restoration_rules import head_rules
+from medmamba_monai.weights.restoration_rules import UNET, head_rules
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 _NNMAMBA: Rules = (
@@ -100,14 +100,7 @@ _RULES: dict[type[nn.Module], Rules] = {
         *_RESTORE,
         (r"\.conv_blk\.cab\.0\.", ".conv.first.0."),
         (r"\.conv_blk\.cab\.2\.", ".conv.second.0."),
-        (r"^patch_embed\.proj\.", "patch_embed."),
-        (r"^encoder_level(\d)\.", lambda found: f"encoder.{int(found[1]) - 1}."),
-        (r"^latent\.", "encoder.3."),
-        (r"^down(\d)_\d\.body\.0\.", lambda found: f"downs.{int(found[1]) - 1}.conv."),
-        (r"^up\d_(\d)\.body\.0\.", lambda found: f"ups.{3 - int(found[1])}.conv."),
-        (r"^reduce_chan_level(\d)\.", lambda found: f"fuses.{3 - int(found[1])}."),
-        (r"^decoder_level(\d)\.", lambda found: f"decoder.{3 - int(found[1])}."),
-        (r"^output\.", "head."),
+        *UNET,
     ),
     TMamba: (
         (r"^net\.", ""),

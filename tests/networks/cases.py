@@ -195,6 +195,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "MambaIRv2",
         {"spatial_dims": 3, "dim": 6, "depths": [1], "heads": 2, "window_size": 3, "gated_mlp": True},
     ),
+    "vmambair_2d": ("VmambaIR", {"spatial_dims": 2, "dim": 4, "depths": [1, 1], "refinement": 1}),
+    "vmambair_3d": (
+        "VmambaIR",
+        {"spatial_dims": 3, "dim": 4, "depths": [1, 1], "refinement": 1, "channel_width": 1, "bias": True},
+    ),
     "mambamir_2d": ("MambaMIR", {"spatial_dims": 2, "dim": 8, "depths": [1, 1], "mask_inference": False}),
     "mambamir_patches_3d": (
         "MambaMIR",

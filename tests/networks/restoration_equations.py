@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.networks.equations import State, conv, layer_norm, part, scan
+from tests.networks.equations import State, batch_norm, conv, cross_scan, layer_norm, mamba, part, scan
 
 
 def linear(x: Tensor, s: State, name: str) -> Tensor:
@@ -107,3 +107,138 @@ def mambair_v2(x: Tensor, s: State, window: int, heads: int, own_prompts: bool, 
         y = F.pixel_shuffle(conv(F.leaky_relu(conv(y, s, "conv_before_upsample.0")), s, "upsample.0"), 2)
         return conv(y, s, "conv_last")[..., : 2 * h, : 2 * w]
     return (image + conv(y, s, "conv_last"))[..., :h, :w]
+
+
+def channel_scan(means: Tensor, s: State) -> Tensor:
+    """VmambaIR's scan along the channels, both ways, of their means (B, C)."""
+    u = means[:, None]
+    if "conv_cin.weight" in s:
+        u = s["conv_cin.weight"].flatten()[:, None] * u + s["conv_cin.bias"][:, None]
+    A_logs, Ds = s["Ac_logs"].unflatten(0, (2, -1)), s["Dsc"].unflatten(0, (2, -1))
+    rank, states, total = s["dtc_projs_weight"].shape[2], A_logs.shape[2], 0
+    for k in range(2):
+        line = u.flip(-1) if k else u
+        dt, B, C = (s["xc_proj_weight"][k] @ line).split([rank, states, states], 1)
+        y = scan(line, s["dtc_projs_weight"][k] @ dt, A_logs[k], B, C, Ds[k], s["dtc_projs_bias"][k])
+        total = total + (y.flip(-1) if k else y)
+    if "conv_cout.weight" in s:
+        total = (s["conv_cout.weight"].flatten()[:, None] * total).sum(1, keepdim=True) + s["conv_cout.bias"]
+    return layer_norm(total[:, 0], s, "channel_norm.body")
+
+
+def omni_block(x: Tensor, s: State) -> Tensor:
+    """VmambaIR's block on a map (B, C, H, W)."""
+    x, a = x.movedim(1, -1), part(s, "attn.")
+    u, z = linear(layer_norm(x, s, "norm1.body"), a, "in_conv").chunk(2, -1)
+    u = F.silu(map_conv(u, a, "conv2d", u.shape[-1]))
+    y = layer_norm(cross_scan(u.movedim(-1, 1), a).movedim(1, -1), a, "out_norm.body") * F.silu(z)
+    x = x + linear(y * channel_scan(y.mean((1, 2)), a)[:, None, None] + y, a, "out_conv")
+    wide = linear(layer_norm(x, s, "norm2.body"), s, "ffn.project_in")
+    gate, y = map_conv(wide, s, "ffn.dwconv", wide.shape[-1]).chunk(2, -1)
+    return (x + linear(F.gelu(gate) * y, s, "ffn.project_out")).movedim(-1, 1)
+
+
+def vmambair(x: Tensor, s: State, scale: int) -> Tensor:
+    """VmambaIR with one block a level on an image (B, C, H, W) whose sides 8 divides; scale 1 or 4."""
+
+    def block(y: Tensor, name: str) -> Tensor:
+        return omni_block(y, part(s, f"{name}.0."))
+
+    y = conv(x, s, "patch_embed.proj")
+    skips = []
+    for level in (1, 2, 3):
+        skips.append(block(y, f"encoder_level{level}"))
+        y = F.pixel_unshuffle(conv(skips[-1], s, f"down{level}_{level + 1}.body.0"), 2)
+    y = block(y, "latent")
+    for level in (3, 2, 1):
+        y = torch.cat((F.pixel_shuffle(conv(y, s, f"up{level + 1}_{level}.body.0"), 2), skips.pop()), 1)
+        if level > 1:
+            y = conv(y, s, f"reduce_chan_level{level}")
+        y = block(y, f"decoder_level{level}")
+    y = block(y, "refinement")
+    if scale == 1:
+        return conv(y, s, "output") + x
+    for place in (0, 2):
+        y = F.pixel_shuffle(conv(y, s, f"tail.0.{place}"), 2)
+    return conv(y, s, "tail.1") + x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def tokens_of(x: Tensor, released: bool) -> Tensor:
+    """The places of a map (B, C, H, W) as tokens, or its memory read as tokens."""
+    return x.reshape(x.shape[0], -1, x.shape[1]) if released else x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def map_of(tokens: Tensor, x: Tensor, released: bool) -> Tensor:
+    """The map like another one that tokens make."""
+    return tokens.reshape(x.shape) if released else tokens.transpose(1, 2).reshape(x.shape)
+
+
+def resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+def frequency_block(x: Tensor, s: State, released: bool) -> Tensor:
+    """FD-Vision Mamba's block on a map (B, C, H, W)."""
+    spectrum = torch.fft.fft2(x)
+    raw = (spectrum.real, spectrum.imag) if released else (spectrum.abs(), spectrum.angle())
+    axis = 0 if released else 1
+
+    def convolved(t: Tensor, name: str) -> Tensor:
+        weight, bias = s[f"{name}.weight"], s[f"{name}.bias"]
+        y = t if released else t.transpose(1, 2)
+        y = F.conv1d(y, weight, bias, padding=1)
+        return y if released else y.transpose(1, 2)
+
+    scanned, weights = [], []
+    for i, y in enumerate(raw, 1):
+        y = y + conv(F.relu(conv(y, s, "convb.0")), s, "convb.2")
+        t = mamba(layer_norm(tokens_of(y, released), s, "ln"), part(s, f"model{i}."))
+        weights.append(t.softmax(axis))
+        scanned.append(convolved(t, f"con1_{i}") * weights[-1])
+    first = convolved(weights[0], "cross_1")
+    second = first if released else convolved(weights[1], "cross_2")
+    made = [
+        raw[0] + map_of(scanned[0] + first * second.softmax(axis), x, released),
+        raw[1] + map_of(scanned[1] + first.softmax(axis) * second, x, released),
+    ]
+    return torch.fft.ifft2(torch.complex(*made) if released else torch.polar(*made)).real
+
+
+def fd_vision_mamba(x: Tensor, s: State, side: int, released: bool) -> Tensor:
+    """FD-Vision Mamba with two blocks."""
+    y = resized(x, (side, side))
+    for i in range(2):
+        y = frequency_block(y, part(s, f"feats.{i}."), released)
+    y = resized(y, x.shape[2:])
+    return x + (torch.sigmoid(y) if released else y)
+
+
+def place_and_channel_scan(x: Tensor, s: State, released: bool) -> Tensor:
+    """UVM-Net's block on a map (B, C, H, W)."""
+    x = x + conv(F.relu(conv(x, s, "convb.0")), s, "convb.2")
+    t = layer_norm(tokens_of(x, released), s, "ln")
+    y = mamba(mamba(t, part(s, "model1.")).transpose(1, 2), part(s, "model3.")).transpose(1, 2)
+    weights = mamba(t, part(s, "model2.")).softmax(0 if released else 1)
+    return conv(map_of(weights * y, x, released), s, "smooth")
+
+
+def uvm_stage(x: Tensor, s: State, side: int, released: bool) -> Tensor:
+    """UVM-Net's stage, in evaluation mode."""
+    mixed = place_and_channel_scan(resized(x, (side, side)), part(s, "ub."), released)
+    y = x + resized(mixed, x.shape[2:])
+    y = F.relu(batch_norm(conv(y, s, "double_conv.0"), s, "double_conv.1"))
+    return F.relu(batch_norm(conv(y, s, "double_conv.3"), s, "double_conv.4"))
+
+
+def uvm_net(x: Tensor, s: State, side: int, released: bool) -> Tensor:
+    """UVM-Net of three levels on an image (B, C, H, W)."""
+    skips = [uvm_stage(x, part(s, "inc."), side, released)]
+    for i in (1, 2):
+        skips.append(uvm_stage(F.max_pool2d(skips[-1], 2), part(s, f"down{i}.maxpool_conv.1."), side, released))
+    y = skips.pop()
+    for i in (1, 2):
+        skip, y = skips.pop(), F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=True)
+        down, right = skip.shape[2] - y.shape[2], skip.shape[3] - y.shape[3]
+        y = F.pad(y, (right // 2, right - right // 2, down // 2, down - down // 2))
+        y = uvm_stage(torch.cat((skip, y), 1), part(s, f"up{i}.conv."), side, released)
+    return conv(y, s, "outc.conv") + x

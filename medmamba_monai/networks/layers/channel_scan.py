@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medmamba_monai.networks.layers.mamba import initial_dt_bias
+from medmamba_monai.networks.layers.mamba import initial_A_log, initial_dt_bias
 from medmamba_monai.networks.layers.precision import without_autocast
 from medmamba_monai.ops import bidirectional_selective_scan
 
@@ -17,7 +17,7 @@ class ChannelScan(nn.Module):
 
     Args:
         channels: length of the sequence.
-        width: numbers that each step is widened to.
+        width: numbers that each step is widened to; with 1 it is scanned as it is.
         d_state: numbers in the state of each of them.
         dt_rank: rank of the step size's projection.
 
@@ -29,19 +29,20 @@ class ChannelScan(nn.Module):
         torch.Size([2, 12])
 
     Notes:
-        As in the authors' code the decay rates start at random.
+        As in the authors' code the decay rates start at random where steps are widened.
     """
 
     def __init__(self, channels: int, width: int = 2, d_state: int = 16, dt_rank: int = 6) -> None:
         super().__init__()
         self.widths = [dt_rank, d_state, d_state]
-        self.widen = nn.Linear(1, width)
+        self.widen: nn.Module = nn.Linear(1, width) if width > 1 else nn.Identity()
         self.x_proj_weight = nn.Parameter(torch.empty(2, sum(self.widths), width))
         self.dt_projs_weight = nn.Parameter(torch.empty(2, width, dt_rank))
         self.dt_projs_bias = nn.Parameter(initial_dt_bias((2, width)))
-        self.A_logs = nn.Parameter(torch.randn(2, width, d_state))
+        rates = torch.randn(2, width, d_state) if width > 1 else initial_A_log(2, d_state).unsqueeze(1)
+        self.A_logs = nn.Parameter(rates)
         self.Ds = nn.Parameter(torch.ones(2, width))
-        self.narrow = nn.Linear(width, 1)
+        self.narrow: nn.Module = nn.Linear(width, 1) if width > 1 else nn.Identity()
         self.norm = nn.LayerNorm(channels)
         nn.init.uniform_(self.x_proj_weight, -(width**-0.5), width**-0.5)
         nn.init.uniform_(self.dt_projs_weight, -(dt_rank**-0.5), dt_rank**-0.5)

@@ -36,6 +36,7 @@ class ScanMixer(nn.Module):
         scan_merge: how the sequences' results become one grid, see `ScanMerge`; what the order says if None.
         channel_scan: add the result once more, weighed by a scan along its channels (`ChannelScan`); with the order
             "cross" that is VmambaIR's omni selective scan.
+        bias: give the first and the last projection a bias.
 
     Shape:
         x (B, *S, d_model), channels last; returns the same shape.
@@ -68,6 +69,7 @@ class ScanMixer(nn.Module):
         layer: int = 0,
         scan_merge: str | None = None,
         channel_scan: bool = False,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("d_model", d_model), ("d_state", d_state), ("d_conv", d_conv)):
@@ -86,7 +88,7 @@ class ScanMixer(nn.Module):
             raise ValueError(f"order is {order!r}: the inner width {self.d_inner} does not split in equal groups")
         self.gate = gate
         inner, k = self.d_inner, 1 if self.order.shared else self.order.num_sequences
-        self.in_proj = nn.Linear(d_model, (2 if gate else 1) * inner, bias=False)
+        self.in_proj = nn.Linear(d_model, (2 if gate else 1) * inner, bias=bias)
         self.conv = Conv[Conv.CONV, spatial_dims](
             inner, inner, d_conv, padding=d_conv // 2, groups=inner, bias=conv_bias
         )
@@ -98,7 +100,7 @@ class ScanMixer(nn.Module):
         self.Ds = nn.Parameter(torch.ones(k * group))
         self.merge = ScanMerge(scan_merge or self.order.merge, group, self.order.num_sequences)
         self.out_norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, d_model, bias=False)
+        self.out_proj = nn.Linear(inner, d_model, bias=bias)
         nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)
         nn.init.uniform_(self.dt_projs_weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         self.channel_scan = ChannelScan(inner) if channel_scan else None
@@ -112,19 +114,23 @@ class ScanMixer(nn.Module):
         # The scan runs along contiguous positions and the gate along contiguous channels: each half of the
         # projection is computed in the layout it is used in, and nothing is transposed.
         to_u, *to_z = self.in_proj.weight.split(self.d_inner)
+        u_bias, z_bias = (
+            (None, None) if self.in_proj.bias is None else (*self.in_proj.bias.split(self.d_inner), None)[:2]
+        )
         if self.merge.kind == "sum" and self.order.is_whole(size) and runs_fused(x):
-            u = F.linear(tokens, to_u).reshape(*x.shape[:-1], self.d_inner).movedim(-1, 1)
+            u = F.linear(tokens, to_u, u_bias).reshape(*x.shape[:-1], self.d_inner).movedim(-1, 1)
             y = self.scan_tokens(F.silu(self.conv(u)).movedim(1, -1))
         else:
-            u = (to_u @ tokens.transpose(1, 2)).reshape(-1, self.d_inner, *size)
+            u = to_u @ tokens.transpose(1, 2)
+            u = (u if u_bias is None else u + u_bias[:, None].to(u.dtype)).reshape(-1, self.d_inner, *size)
             y = self.scan(F.silu(self.conv(u))).flatten(2).transpose(1, 2)
         norm = self.out_norm
         y = F.layer_norm(y, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         if to_z:
-            y = y * F.silu(F.linear(tokens, to_z[0]))
+            y = y * F.silu(F.linear(tokens, to_z[0], z_bias))
         if self.channel_scan is not None:
             y = saturate(y + y * self.channel_scan(y.mean(1)).unsqueeze(1).to(y.dtype))
-        return saturate(F.linear(y, self.out_proj.weight)).reshape(x.shape)
+        return saturate(F.linear(y, self.out_proj.weight, self.out_proj.bias)).reshape(x.shape)
 
     def scan(self, u: Tensor) -> Tensor:
         """Scan a grid along all sequences and merge them: (B, D, *S) to (B, D, *S), in float32 at least."""

@@ -46,6 +46,7 @@ from medmamba_monai.networks.nets.vm_ddpm import VMDDPM
 from medmamba_monai.networks.nets.vm_unet import VMUNet
 from medmamba_monai.networks.nets.vm_unet_v2 import VMUNetV2
 from medmamba_monai.networks.nets.vmamba import VMamba
+from medmamba_monai.networks.nets.vmambair import VmambaIR
 from medmamba_monai.networks.nets.vmrnn import VMRNN
 
 __all__ = [
@@ -96,6 +97,7 @@ __all__ = [
     "Vim4Path",
     "Vivim",
     "VMamba",
+    "VmambaIR",
     "VMambaMorph",
     "VMRNN",
     "VMDDPM",

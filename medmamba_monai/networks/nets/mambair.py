@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -12,16 +13,14 @@ from torch import Tensor, nn
 
 from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
 from medmamba_monai.networks.blocks.checkpoint import run
-from medmamba_monai.networks.blocks.patches import crop, pad_to_multiple
 from medmamba_monai.networks.blocks.restoration import (
     ResidualStateSpaceBlock,
-    ShuffleDown,
-    ShuffleUp,
     group_end,
     restoration_head,
 )
 from medmamba_monai.networks.blocks.vss import drop_paths, init_linear
 from medmamba_monai.networks.layers.precision import in_float32, saturate
+from medmamba_monai.networks.nets.restoration_unet import RestorationUNet
 from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
 
 _CODE = "https://github.com/csguoh/MambaIR @ 33d7b34"
@@ -164,7 +163,7 @@ class MambaIR(PublishedNetwork):
         return normed.movedim(-1, 1)
 
 
-class MambaIRUNet(PublishedNetwork):
+class MambaIRUNet(RestorationUNet):
     """Denoise images by a U-Net of residual state-space blocks.
 
     MambaIR (arXiv 2402.15648), section 4.4 (real denoising), in the frame of Restormer (arXiv 2111.09881).
@@ -221,54 +220,8 @@ class MambaIRUNet(PublishedNetwork):
         expand: float = 2,
         use_checkpoint: bool = False,
     ) -> None:
-        super().__init__()
-        out_channels = in_channels if out_channels is None else out_channels
-        check_choice("spatial_dims", spatial_dims, (2, 3))
-        check_positive(in_channels=in_channels, out_channels=out_channels, dim=dim, refinement=refinement)
-        levels = len(depths)
-        per_stage("depths", depths, levels)
-        if levels < 2:
-            raise ValueError(f"depths is {list(depths)}: give at least two levels")
-        self.spatial_dims, self.in_channels, self.use_checkpoint = spatial_dims, in_channels, use_checkpoint
-        self.is_residual, self.multiple = in_channels == out_channels, 2 ** (levels - 1)
-        conv = Conv[Conv.CONV, spatial_dims]
-        widths = [dim * 2**i for i in range(levels)]
         scan: dict[str, Any] = {"order": "cross", "d_state": d_state, "d_conv": d_conv, "expand": expand}
-
-        def stage(width: int, depth: int) -> nn.ModuleList:
-            return nn.ModuleList(ResidualStateSpaceBlock(spatial_dims, width, **scan) for _ in range(depth))
-
-        self.patch_embed = conv(in_channels, dim, 3, padding=1, bias=False)
-        self.encoder = nn.ModuleList(map(stage, widths, depths))
-        self.downs = nn.ModuleList(ShuffleDown(spatial_dims, width, 2 * width) for width in widths[:-1])
-        upper = list(reversed(widths[:-1]))
-        self.ups = nn.ModuleList(ShuffleUp(spatial_dims, 2 * width, width, bias=False) for width in upper)
-        # the highest level keeps the channels of both maps it joins
-        self.fuses = nn.ModuleList(conv(2 * width, width, 1, bias=bias) for width in upper[:-1])
-        self.decoder = nn.ModuleList(map(stage, [*upper[:-1], 2 * dim], reversed(depths[:-1])))
-        self.refinement = stage(2 * dim, refinement)
-        self.head = conv(2 * dim, out_channels, 3, padding=1, bias=bias)
+        block = partial(ResidualStateSpaceBlock, spatial_dims, **scan)
+        frame = (spatial_dims, in_channels, out_channels, dim, depths, refinement, bias)
+        super().__init__(*frame, block, use_checkpoint=use_checkpoint)
         self.apply(init_linear)
-
-    def forward(self, x: Tensor) -> Tensor:
-        check_input(x, self.spatial_dims, self.in_channels)
-        image = saturate(x)
-        y = saturate(in_float32(self.patch_embed, pad_to_multiple(image, self.multiple, first_axis=2)))
-        skips = []
-        for i, stage in enumerate(self.encoder):
-            y = self._run(stage, self.downs[i - 1](y) if i else y)
-            skips.append(y)
-        skips.pop()
-        for up, fuse, stage in zip(self.ups, [*self.fuses, None], self.decoder, strict=True):
-            y = torch.cat((up(y), skips.pop()), 1)
-            y = self._run(stage, y if fuse is None else saturate(in_float32(fuse, y)))
-        y = saturate(in_float32(self.head, self._run(self.refinement, y)))
-        y = crop(y, x.shape[2:], first_axis=2)
-        return saturate(y + image) if self.is_residual else y
-
-    def _run(self, blocks: nn.Module, x: Tensor) -> Tensor:
-        assert isinstance(blocks, nn.ModuleList)
-        y = x.movedim(1, -1)
-        for block in blocks:
-            y = run(block, y, use_checkpoint=self.use_checkpoint)
-        return y.movedim(-1, 1)
