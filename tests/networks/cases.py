@@ -250,6 +250,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "motion_tracker_3d": ("MotionHistoryTracker", {"spatial_dims": 3, "dim": 8, "depth": 1, "heads": 2}),
     "segmamba_2d": ("SegMamba", {"spatial_dims": 2, "features": [4, 8], "depths": [1, 1], "hidden_size": 8}),
     "segmamba_3d": ("SegMamba", {"spatial_dims": 3, "features": [4, 6], "depths": [1, 1], "hidden_size": 6}),
+    "tp_mamba": (
+        "TPMamba",
+        {
+            "spatial_dims": 3,
+            "img_size": 16,
+            "patch_size": 4,
+            "hidden_size": 8,
+            "mlp_dim": 12,
+            "num_layers": 3,
+            "num_heads": 2,
+            "rank": 2,
+            "features": 4,
+        },
+    ),
     "vivim": (
         "Vivim",
         {
@@ -388,6 +402,7 @@ TRACES_OF_ONE_SIZE = {
     ),
     "gat_mamba": "graphs are padded to the largest one when it is traced",
     "mammil": "Mamba-2's chunks are counted when it is traced",
+    "tp_mamba": "MONAI's attention keeps the number of tokens of a trace",
     **dict.fromkeys(("vmrnn", "vmrnn_basic"), "frames are counted when it is traced"),
     **dict.fromkeys(
         (
@@ -463,6 +478,11 @@ def trained(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
     if isinstance(net, nets.HVMUNet):
         rates = (".dt_projs_weight", ".dt_projs_bias", ".x_proj_weight", ".A_logs")
         return [(k, p) for k, p in net.named_parameters() if not (".scans.1." in k and k.endswith(rates))]
+    if isinstance(net, nets.TPMamba):
+        # the transformer is frozen, and what is added to it starts with zeros behind everything else
+        behind = ("query_down.weight", "value_down.weight", ".down.weight", "adapters.")
+        named = [(k, p) for k, p in net.named_parameters() if p.requires_grad]
+        return [(k, p) for k, p in named if k.endswith("up.weight") or not any(part in k for part in behind)]
     unused = () if getattr(net, "deep_supervision", True) and net.training else ("heads.",)
     last = f"heads.{len(getattr(net, 'heads', [])) - 1}."
     return [(k, p) for k, p in net.named_parameters() if k.startswith(last) or not k.startswith(unused)]

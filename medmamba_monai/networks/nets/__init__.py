@@ -36,6 +36,7 @@ from medmamba_monai.networks.nets.segmamba import SegMamba
 from medmamba_monai.networks.nets.slice_mamba import SliceMamba
 from medmamba_monai.networks.nets.swin_umamba import SwinUMamba, SwinUMambaD
 from medmamba_monai.networks.nets.tmamba import TMamba
+from medmamba_monai.networks.nets.tp_mamba import TPMamba
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
 from medmamba_monai.networks.nets.vim import Vim
@@ -90,6 +91,7 @@ __all__ = [
     "SwinUMamba",
     "SwinUMambaD",
     "TMamba",
+    "TPMamba",
     "UMamba",
     "UltraLightVMUNet",
     "ViMUNet",
