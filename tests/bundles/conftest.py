@@ -67,16 +67,20 @@ GRIDS = {
 
 
 def write_outlined_pictures(folder: Path, name: str) -> None:
-    """Colour pictures with two bright squares, numbered 1 and 2, or for polyps both alike."""
+    """Colour pictures with two bright squares, numbered 1 and 2 where the bundle tells objects apart."""
     rng = np.random.default_rng(0)
     for case in sum(shipped_split(name).values(), []):
         label = np.zeros((96, 128), np.uint16)
         for number, column in enumerate((20, 70), start=1):
-            label[30:50, column : column + 20] = 255 if "polyp" in name else number
+            label[30:50, column : column + 20] = number if any(word in name for word in COUNTED) else 255
         picture = rng.integers(0, 100, (96, 128, 3)) + 120 * (label[..., None] > 0)
         for part, array in (("images", picture.astype(np.uint8)), ("labels", label)):
             (folder / part).mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(folder / part / f"{case}.png")
+
+
+OUTLINED = ("polyp", "nuclei", "retina", "cardiac", "fetalhead", "gland")
+COUNTED = ("nuclei", "gland")
 
 
 def write_pictures(folder: Path, name: str) -> None:
@@ -92,8 +96,7 @@ def write_pictures(folder: Path, name: str) -> None:
 
 WRITERS: dict[str, Callable[[Path, str], None]] = {
     **dict.fromkeys(GRIDS, write_volumes),
-    "polyp": write_outlined_pictures,
-    "nuclei": write_outlined_pictures,
+    **dict.fromkeys(OUTLINED, write_outlined_pictures),
     "classification": write_pictures,
 }
 
