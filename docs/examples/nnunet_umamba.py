@@ -18,7 +18,7 @@ ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else "nnunet").resolve()
 NAME = "Dataset001_Boxes"
 for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
     os.environ[variable] = str(ROOT / variable)
-os.environ.update(nnUNet_n_proc_DA="0", nnUNet_def_n_proc="1", nnUNet_compile="f")
+os.environ.update(nnUNet_n_proc_DA="1", nnUNet_def_n_proc="1", nnUNet_compile="f")
 
 
 def make_set(cases: int = 5) -> None:
@@ -52,7 +52,7 @@ def main() -> None:
         preprocess,
     )
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-    from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_1epoch
+    from nnunetv2.run.run_training import get_trainer_from_args
 
     from medmamba_monai.apps.nnunet import write_plans
 
@@ -62,8 +62,8 @@ def main() -> None:
     preprocess([1], configurations=["2d"], num_processes=[1])
     plans = write_plans(ROOT / "nnUNet_preprocessed" / NAME / "nnUNetPlans.json")
 
-    described = json.loads((ROOT / "nnUNet_preprocessed" / NAME / "dataset.json").read_text())
-    trainer = nnUNetTrainer_1epoch(json.loads(plans.read_text()), "2d", 0, described, torch.device("cpu"))
+    os.environ["nnUNet_n_proc_DA"] = "0"  # the planner needs one process, a short training none beside itself
+    trainer = get_trainer_from_args(NAME, "2d", 0, "nnUNetTrainer_1epoch", plans.stem, device=torch.device("cpu"))
     trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 2, 1  # a demonstration
     trainer.run_training()
     print("network:", type(trainer.network).__name__, flush=True)

@@ -1,6 +1,6 @@
 """A real MONAI Label server with our app: HTTP requests, compared with ``monai.bundle run``.
 
-The server lives in an environment of its own, which ``.ci/label_environment`` makes.
+The server lives in an environment of its own, which ``.ci/environment label`` makes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LIMIT = 600  # seconds
 TURNED = np.array([[0, 0, -1.2, 5.0], [0.9, 0, 0, -3.0], [0, 1.0, 0, 7.0], [0, 0, 0, 1]])
 
 pytestmark = pytest.mark.skipif(
-    not PYTHON.is_file(), reason=f"no MONAI Label in {PYTHON.parents[1]}: run .ci/label_environment, which makes it"
+    not PYTHON.is_file(), reason=f"no MONAI Label in {PYTHON.parents[1]}: run .ci/environment label, which makes it"
 )
 
 
