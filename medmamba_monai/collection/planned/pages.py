@@ -148,14 +148,13 @@ def page(plan: Mapping[str, Any], name: str) -> str:
     """
     data, target = plan["dataset"], plan["network_def"]["_target_"].rpartition(".")[2]
     parts = {
-        "Overview": f"""{target} for {data["name"]}, planned from the data by the rules of nnU-Net. Results of each \
-trained fold stand in
-`report.md`. Research only. This is not a medical device; do not use it for diagnosis.""",
+        "Overview": f"{target} for {data['name']}, planned from the data by the rules of nnU-Net. Results of each "
+        "trained fold stand in `report.md`. Research only. This is not a medical device; do not use it for diagnosis.",
         "Data": _data_part(plan),
         "Training": _training_part(plan),
-        "Input": f"""{len(data["channels"])} channel(s): {", ".join(data["channels"])}. {_resampled(plan)}""",
-        "Output": f"""{len(data["labels"])} channels: {", ".join(data["labels"])}. Inference writes a label map on the \
-grid of the input.""",
+        "Input": _input_part(plan),
+        "Output": f"{len(data['labels'])} channels: {', '.join(data['labels'])}. Inference writes a label map on the "
+        "grid of the input.",
         "Performance": "See `report.md`, which `python -m medmamba_monai train` writes.",
         "Commands": f"{_commands(plan)}\n\nThis bundle was planned as `{name}`.",
         "License": "See `LICENSE` and `docs/data_license.txt`.",
@@ -166,46 +165,45 @@ grid of the input.""",
 def _data_part(plan: Mapping[str, Any]) -> str:
     data = plan["dataset"]
     classes = ", ".join(f"{number} {label}" for label, number in data["labels"].items())
-    sizes = "\n".join(
+    sizes = [
         f"- {label}: in {part['cases']} cases, {part['share']:.3%} of their voxels"
         for label, part in data["class_sizes"].items()
+    ]
+    cases = f"{data['training_cases']} cases for training and validation in {data['groups']} groups"
+    folds = f"{plan['training']['folds']} folds; the cases of a group are never parted (lists in `configs/splits.json`)"
+    return "\n\n".join(
+        [
+            f"{cases}, {data['test_cases']} test cases. Classes: {classes}.",
+            "\n".join(sizes),
+            f"{folds}. Licence: `data_license.txt`.",
+        ]
     )
-    return f"""{data["training_cases"]} cases for training and validation in {data["groups"]} groups, \
-{data["test_cases"]} test cases.
-Classes: {classes}.
-
-{sizes}
-
-{plan["training"]["folds"]} folds; the cases of a group are never parted (lists in `configs/splits.json`). Licence:
-`data_license.txt`."""
 
 
 def _training_part(plan: Mapping[str, Any]) -> str:
     training = plan["training"]
-    reasons = "\n".join(f"- {reason}" for reason in plan["because"])
-    return f"""{reasons}
+    told = [
+        *plan["because"],
+        f"Dice and cross entropy with deep supervision, SGD with momentum {training['momentum']} and a polynomial "
+        f"schedule from {training['learning_rate']}; weights averaged (EMA 0.01); the epoch with the best mean Dice on "
+        "the fold's validation list is kept. A third of the patches lie around a class.",
+        "Every value stands in `configs/plan.json`.",
+    ]
+    return "\n".join(f"- {sentence}" for sentence in told)
 
-- Dice and cross entropy with deep supervision, SGD with momentum {training["momentum"]} and a polynomial schedule from
-  {training["learning_rate"]}; weights averaged (EMA 0.01); the epoch with the best mean Dice on the fold's validation
-  list is kept. A third of the patches lie around a class.
-- Every value stands in `configs/plan.json`."""
 
-
-def _resampled(plan: Mapping[str, Any]) -> str:
-    values = plan["configuration"]
-    text = f"Resampled to {values['spacing']} with splines of\norder {values['image_order']}."
+def _input_part(plan: Mapping[str, Any]) -> str:
+    channels, values = plan["dataset"]["channels"], plan["configuration"]
+    text = f"{len(channels)} channel(s): {', '.join(channels)}. Resampled to {values['spacing']} with splines of order "
+    text += f"{values['image_order']}."
     if cascaded(plan):
         coarse = plan["low_resolution"]["configuration"]["spacing"]
-        text += f" A first network reads the image at {coarse};\nits classes are further channels of the second."
+        text += f" A first network reads the image at {coarse}; its classes are further channels of the second."
     return text
 
 
 def _commands(plan: Mapping[str, Any]) -> str:
-    first = ""
-    if cascaded(plan):
-        first = f"""
-The first stage, in `configs/{LOW}`, is trained first, all folds of it; `train` does so by itself.
-"""
+    first = f" `configs/{LOW}` holds those of the first stage, of which all folds come first." if cascaded(plan) else ""
     return f"""`BUNDLE` is this folder, `DATA` the data set.
 
 ```
@@ -218,8 +216,8 @@ All trained folds together:
 ```
 {_run(["inference", "ensemble"], "--image IMAGE --output_dir OUT")}
 ```
-{first}
-Training and evaluation with MONAI's own command; `--fold 1` takes another fold:
+
+Training and evaluation with MONAI's own command; `--fold 1` takes another fold.{first}
 
 ```
 {_run(["train"], "--dataset_dir DATA")}
