@@ -167,6 +167,22 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "microscopic_mamba_2d": ("MicroscopicMamba", {"spatial_dims": 2, "depths": [1, 1], "dims": [32, 64]}),
+    "hy_mamba_2d": ("HyMamba", {"spatial_dims": 2, "channels": [4, 4, 8], "depths": [1, 1], "ratios": [2, 2]}),
+    "hy_mamba_3d": (
+        "HyMamba",
+        {"spatial_dims": 3, "channels": [8, 8, 8], "depths": [1, 1], "ratios": [1, 2], "mamba_depth": 1},
+    ),
+    "mamba_mim_2d": (
+        "MambaMIM",
+        {
+            "spatial_dims": 2,
+            "channels": [4, 4, 8],
+            "depths": [1, 1],
+            "ratios": [2, 2],
+            "mamba_depth": 1,
+            "decoder_dim": 8,
+        },
+    ),
     "mambamil": ("MambaMIL", {"dim": 8, "depth": 1, "rate": 3, "attention": 4}),
     "s4mil": ("S4MIL", {"dim": 8, "d_state": 4}),
     "mammil": ("MamMIL", {"dim": 8, "d_state": 4, "attention": 4}),
@@ -402,6 +418,7 @@ TRACES_OF_ONE_SIZE = {
     ),
     "gat_mamba": "graphs are padded to the largest one when it is traced",
     "mammil": "Mamba-2's chunks are counted when it is traced",
+    "mamba_mim_2d": "visible patches are counted when it is traced",
     "tp_mamba": "MONAI's attention keeps the number of tokens of a trace",
     **dict.fromkeys(("vmrnn", "vmrnn_basic"), "frames are counted when it is traced"),
     **dict.fromkeys(
@@ -428,6 +445,7 @@ KINDS = {
     "MambaMorph": "pair",
     "MambaRecon": "kspace",
     "MDDose": "noise",
+    "MambaMIM": "masked",
     "MamMIL": "graph",
     "MotionHistoryTracker": "history",
     "S4MIL": "bag",
@@ -443,7 +461,7 @@ ODD_SIZES = {1: (37,), 2: (23, 18), 3: (9, 14, 11)}
 def arguments(case: str) -> dict[str, Any]:
     """All constructor arguments of a case."""
     name, given = CASES[case]
-    if KINDS.get(name) in ("pair", "images", "clip", "history"):
+    if KINDS.get(name) in ("pair", "images", "clip", "history", "masked"):
         return {"in_channels": 2, **given}
     if KINDS.get(name) == "kspace":
         return given

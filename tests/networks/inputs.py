@@ -45,6 +45,14 @@ def inputs(case: str, batch: int = 2, size: Sequence[int] | None = None) -> Give
         walks = [torch.stack([torch.randperm(bag[1], generator=random) for _ in range(3)]) for _ in range(batch)]
         edges = torch.randint(bag[1], (batch, 2, 3 * bag[1]), generator=random)
         return (*drawn, edges, torch.stack(walks))
+    if kind(case) == "masked":
+        # every second patch is hidden, the first one too, but where there is only one
+        stride = 2 ** len(CASES[case][1]["depths"])
+        grid = [-(-n // stride) for n in size]
+        hidden = (torch.arange(math.prod(grid)) % 2 == 0).reshape(grid) & (math.prod(grid) > 1)
+        for axis in range(len(size)):
+            hidden = hidden.repeat_interleave(stride, axis).narrow(axis, 0, size[axis])
+        return (*drawn, hidden.expand(batch, 1, *size).contiguous())
     if kind(case) == "history":
         return (*drawn, torch.rand((batch, 5, axes(case)), generator=random))
     if kind(case) == "nodes":
@@ -80,7 +88,7 @@ def output_shapes(case: str, given: Given) -> list[tuple[int, ...]]:
         return [(len(x) if kind(case) != "nodes" else int(given[-1].max()) + 1, 3)]
     if kind(case) == "pair":
         return [tuple(x.shape), (len(x), axes(case), *x.shape[2:])]
-    if kind(case) in ("images", "kspace"):
+    if kind(case) in ("images", "kspace", "masked"):
         return [tuple(x.shape)]
     if kind(case) == "history":
         return [(len(x), 1, *x.shape[2:]), (len(x), axes(case))]

@@ -14,6 +14,7 @@ from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.lkm_unet import LKMUNet
 from medmamba_monai.networks.nets.local_mamba import LocalVim, LocalVMamba
 from medmamba_monai.networks.nets.mamba_dfuse import MambaDFuse
+from medmamba_monai.networks.nets.mamba_mim import HyMamba, MambaMIM
 from medmamba_monai.networks.nets.mamba_nd import MambaND
 from medmamba_monai.networks.nets.mamba_unet import MambaUNet
 from medmamba_monai.networks.nets.mambair import MambaIR, MambaIRUNet
@@ -57,6 +58,7 @@ __all__ = [
     "HCMamba",
     "HMTUNet",
     "HVMUNet",
+    "HyMamba",
     "LightMUNet",
     "LKMUNet",
     "LocalVMamba",
@@ -69,6 +71,7 @@ __all__ = [
     "FusionMamba",
     "GATMamba",
     "MambaMIL",
+    "MambaMIM",
     "MambaMIR",
     "MambaRecon",
     "MambaMorph",
