@@ -226,6 +226,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "FusionMamba",
         {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]},
     ),
+    "i2i_mamba_2d": (
+        "I2IMamba",
+        {"spatial_dims": 2, "channels": 4, "blocks": 2, "mamba_blocks": [0]},
+    ),
     "mamba_dfuse_2d": (
         "MambaDFuse",
         {"spatial_dims": 2, "dim": 8, "depth": 2, "swaps": 1, "fusions": 2, "reconstruction_depth": 1},
@@ -425,6 +429,7 @@ TRACES_OF_ONE_SIZE = {
         (
             "efficient_vmamba_2d",
             "fusion_mamba_2d",
+            "i2i_mamba_2d",
             "local_vmamba_2d",
             "local_vim_2d",
             "mhs_vm_2d",

@@ -10,6 +10,7 @@ from medmamba_monai.networks.nets.gat_mamba import GATMamba
 from medmamba_monai.networks.nets.h_vmunet import HVMUNet
 from medmamba_monai.networks.nets.hc_mamba import HCMamba
 from medmamba_monai.networks.nets.hmt_unet import HMTUNet
+from medmamba_monai.networks.nets.i2i_mamba import I2IMamba
 from medmamba_monai.networks.nets.lightm_unet import LightMUNet
 from medmamba_monai.networks.nets.lkm_unet import LKMUNet
 from medmamba_monai.networks.nets.local_mamba import LocalVim, LocalVMamba
@@ -59,6 +60,7 @@ __all__ = [
     "HMTUNet",
     "HVMUNet",
     "HyMamba",
+    "I2IMamba",
     "LightMUNet",
     "LKMUNet",
     "LocalVMamba",

@@ -113,7 +113,7 @@ class MambaDFuse(PublishedNetwork):
             check_input(image, self.spatial_dims, self.in_channels)
         if first.shape != second.shape:
             raise ValueError(f"the images have shapes {tuple(first.shape)} and {tuple(second.shape)}: make them alike")
-        a, b = self._shallow(*(self._features(image, i) for i, image in enumerate((first, second))), first.shape[2:])
+        a, b = self._shallow(self._features(first, 0), self._features(second, 1), first.shape[2:])
         y = self._deep(a, b)
         z, _ = self._stack(self.reconstruction, self._tokens(y), None)
         y = to_grid(z, first.shape[2:])
