@@ -30,6 +30,7 @@ from tests.networks.cases import build
 from tests.networks.inputs import inputs, tensors
 
 CHECKPOINTED = ["mambair_2d", "mambamil", "mambamorph_2d", "mammil", "nnmamba_3d", "segmamba_3d", "tmamba_3d", "vivim"]
+CHECKPOINTED += ["hy_mamba_2d", "mamba_mim_2d", "tp_mamba", "vmrnn"]
 
 
 @pytest.mark.parametrize("case", CHECKPOINTED)
