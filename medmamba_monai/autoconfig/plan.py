@@ -116,7 +116,8 @@ def _full_stage(found: Mapping[str, Any], data: Data, given: Mapping[str, Any]) 
 
 def _low_stage(full: Configuration, data: Data, axes: Sequence[int], given: Mapping[str, Any]) -> Configuration | None:
     """The stage at low resolution: where nnU-Net has one, or at a given spacing."""
-    fixed, asked = _sizes(given, axes), given.get("configuration.spacing")
+    fixed = _sizes(given, axes)
+    asked: Any = given.get("configuration.spacing")
     found = low_resolution(full, data)
     if asked is None and (found is None or not fixed):
         return found
