@@ -14,20 +14,21 @@ import pytest
 from medmamba_monai.ops import available_backends
 from medmamba_monai.ops.backends.triton import interpreted
 
-CASES = Path(__file__).with_name("triton_cases.py")
+CASES = [str(Path(__file__).with_name(name)) for name in ("triton_cases.py", "triton_other_cases.py")]
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton is not installed: pip install triton (Linux)"
 )
 
 if available_backends()["triton"] is None:
-    pytest.register_assert_rewrite("tests.ops.triton_cases")
+    pytest.register_assert_rewrite("tests.ops.triton_cases", "tests.ops.triton_other_cases")
     from tests.ops.triton_cases import *  # noqa: F403
+    from tests.ops.triton_other_cases import *  # noqa: F403
 else:
 
     @needs_triton
     def test_in_the_interpreter(root: Path) -> None:
         """Triton reads the variable when it is first imported, so a process of its own runs the cases."""
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(CASES)]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *CASES]
         environment = os.environ | {"TRITON_INTERPRET": "1"}
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
