@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from medmamba_monai.networks.nets import MambaIRv2, VmambaIR
+from medmamba_monai.networks.nets import FDVisionMamba, MambaIRv2, UVMNet, VmambaIR
 from medmamba_monai.weights.vss_rules import Rules, apply
 
 # The U-Net of Restormer, which several networks took over with its names.
@@ -20,6 +20,11 @@ UNET: Rules = (
     (r"^reduce_chan_level(\d)\.", lambda found: f"fuses.{3 - int(found[1])}."),
     (r"^decoder_level(\d)\.", lambda found: f"decoder.{3 - int(found[1])}."),
     (r"^output\.", "head."),
+)
+_RESIZED: Rules = (
+    (r"\.convb\.0\.", ".conv1."),
+    (r"\.convb\.2\.", ".conv2."),
+    (r"\.ln\.", ".norm."),
 )
 _RULES: dict[type[nn.Module], Rules] = {
     MambaIRv2: (
@@ -59,6 +64,28 @@ _RULES: dict[type[nn.Module], Rules] = {
         (r"\.ffn\.dwconv\.", ".mlp.conv."),
         (r"\.ffn\.project_out\.", ".mlp.fc2."),
     ),
+    FDVisionMamba: (
+        *_RESIZED,
+        (r"^feats\.", "blocks."),
+        (r"\.model(\d)\.", lambda found: f".scans.{int(found[1]) - 1}."),
+        (r"\.con1_(\d)\.", lambda found: f".convs.{int(found[1]) - 1}."),
+        (r"\.cross_(\d)\.", lambda found: f".crosses.{int(found[1]) - 1}."),
+    ),
+    UVMNet: (
+        (r"^inc\.", "encoder.0."),
+        (r"^down(\d)\.maxpool_conv\.1\.", r"encoder.\1."),
+        (r"^up(\d)\.conv\.", lambda found: f"decoder.{int(found[1]) - 1}."),
+        (r"^outc\.conv\.", "head."),
+        (r"\.ub\.", ".mixer."),
+        *_RESIZED,
+        (r"\.model1\.", ".places."),
+        (r"\.model2\.", ".weigh."),
+        (r"\.model3\.", ".channels."),
+        (r"\.double_conv\.0\.", ".conv1."),
+        (r"\.double_conv\.1\.", ".norm1."),
+        (r"\.double_conv\.3\.", ".conv2."),
+        (r"\.double_conv\.4\.", ".norm2."),
+    ),
 }
 # Tensors that the authors' code holds without need: none of ours correspond to them.
 _UNUSED: dict[type[nn.Module], str] = {MambaIRv2: r"relative_position_index_SA$"}
@@ -66,6 +93,8 @@ _UNUSED: dict[type[nn.Module], str] = {MambaIRv2: r"relative_position_index_SA$"
 
 def is_unused(network: nn.Module, key: str) -> bool:
     """Whether the authors' code holds this tensor and our network does without it."""
+    if isinstance(network, FDVisionMamba):
+        return network.released and ".cross_2." in key
     pattern = _UNUSED.get(type(network))
     return pattern is not None and re.match(pattern, key) is not None
 

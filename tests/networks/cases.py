@@ -216,6 +216,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "VmambaIR",
         {"spatial_dims": 3, "dim": 4, "depths": [1, 1], "refinement": 1, "channel_width": 1, "bias": True},
     ),
+    "fd_vision_mamba_2d": ("FDVisionMamba", {"spatial_dims": 2, "depth": 2, "side": 6}),
+    "fd_vision_mamba_3d": ("FDVisionMamba", {"spatial_dims": 3, "depth": 1, "side": 4}),
+    "uvm_net_2d": ("UVMNet", {"spatial_dims": 2, "features": [4, 8], "side": 4}),
+    "uvm_net_3d": ("UVMNet", {"spatial_dims": 3, "features": [4, 4], "side": 3}),
     "mambamir_2d": ("MambaMIR", {"spatial_dims": 2, "dim": 8, "depths": [1, 1], "mask_inference": False}),
     "mambamir_patches_3d": (
         "MambaMIR",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from medmamba_monai.networks.nets.cams_net import CAMSNet
 from medmamba_monai.networks.nets.composed_unet import ComposedUNet
 from medmamba_monai.networks.nets.efficient_vmamba import EfficientVMamba
+from medmamba_monai.networks.nets.fd_vision_mamba import FDVisionMamba
 from medmamba_monai.networks.nets.fusion_mamba import FusionMamba
 from medmamba_monai.networks.nets.gat_mamba import GATMamba
 from medmamba_monai.networks.nets.h_vmunet import HVMUNet
@@ -41,6 +42,7 @@ from medmamba_monai.networks.nets.tmamba import TMamba
 from medmamba_monai.networks.nets.tp_mamba import TPMamba
 from medmamba_monai.networks.nets.ultralight_vm_unet import UltraLightVMUNet
 from medmamba_monai.networks.nets.umamba import UMamba
+from medmamba_monai.networks.nets.uvm_net import UVMNet
 from medmamba_monai.networks.nets.vim import Vim
 from medmamba_monai.networks.nets.vim4path import Vim4Path
 from medmamba_monai.networks.nets.vim_unet import ViMUNet
@@ -56,6 +58,7 @@ __all__ = [
     "CAMSNet",
     "ComposedUNet",
     "EfficientVMamba",
+    "FDVisionMamba",
     "HCMamba",
     "HMTUNet",
     "HVMUNet",
@@ -99,6 +102,7 @@ __all__ = [
     "TPMamba",
     "UMamba",
     "UltraLightVMUNet",
+    "UVMNet",
     "ViMUNet",
     "Vim",
     "Vim4Path",
