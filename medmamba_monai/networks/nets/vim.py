@@ -113,22 +113,11 @@ class Vim(PublishedNetwork):
         features_only: bool = False,
     ) -> None:
         super().__init__()
-        check_choice("spatial_dims", spatial_dims, (2, 3))
-        check_choice("mixer", mixer, ("two_way", "two_way_shared", "paired", "local"))
-        check_choice("pool", pool, ("middle", "mean", "last", "max"))
-        check_choice("norm", norm, ("rms", "layer"))
         stride = patch_size if stride is None else stride
         check_positive(in_channels=in_channels, patch_size=patch_size, stride=stride, dim=dim, depth=depth)
         if num_classes < 0:
             raise ValueError(f"num_classes is {num_classes}: give the number of classes, or 0 for features")
-        if rotary and (dim % (2 * spatial_dims) or pool == "middle"):
-            raise ValueError(
-                f"rotary needs dim divisible by {2 * spatial_dims}, not {dim}, and a pool without class token"
-            )
-        if mixer == "local" and pool == "middle":
-            raise ValueError(f"pool is {pool!r}: mixer 'local' reads the grid alone; use 'mean', 'last' or 'max'")
-        if mixer == "paired" and depth % 2:
-            raise ValueError(f"depth is {depth}: paired layers need an even number")
+        _check_parts(spatial_dims, mixer, pool, norm, rotary, dim, depth)
         self.spatial_dims, self.in_channels, self.features_only = spatial_dims, in_channels, features_only
         self.patch_size, self.stride = patch_size, stride
         self.pool, self.rotary, self.paired = pool, rotary, mixer == "paired"
@@ -138,10 +127,8 @@ class Vim(PublishedNetwork):
         tokens = (1 if pool == "middle" else 0) + int(torch.Size(self.grid).numel())
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, dim)) if positions else None
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if pool == "middle" else None
-        mamba: dict[str, Any] = {"d_state": d_state, "d_conv": d_conv, "expand": expand}
-        if mixer == "local":
-            mamba |= {"spatial_dims": spatial_dims, "order": [order] if isinstance(order, str) else list(order)}
-        self.mixers = nn.ModuleList(_mixer(mixer, dim, i, **mamba) for i in range(depth))
+        mamba = {"d_state": d_state, "d_conv": d_conv, "expand": expand}
+        self.mixers = _mixers(mixer, dim, depth, spatial_dims, [order] if isinstance(order, str) else order, **mamba)
         self.norms = nn.ModuleList(_norm(norm, dim) for _ in range(depth))
         # the authors' rates are one place late: the first two branches are never dropped
         rates = [0.0, *torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()]
@@ -236,13 +223,30 @@ class Vim(PublishedNetwork):
         return logits.amax(1) if self.pool == "max" else logits
 
 
-def _mixer(name: str, dim: int, layer: int, **mamba: Any) -> Mamba | LocalMamba:
-    if name == "local":
-        orders = mamba["order"]
-        return LocalMamba(dim, **{**mamba, "order": orders[layer % len(orders)]})
-    if name == "paired":
-        return Mamba(dim, **mamba)
-    return VimMamba(dim, share=name == "two_way_shared", mean=name == "two_way", **mamba)
+def _check_parts(spatial_dims: int, mixer: str, pool: str, norm: str, rotary: bool, dim: int, depth: int) -> None:
+    """Refuse unknown names, and parts that do not go together."""
+    check_choice("spatial_dims", spatial_dims, (2, 3))
+    check_choice("mixer", mixer, ("two_way", "two_way_shared", "paired", "local"))
+    check_choice("pool", pool, ("middle", "mean", "last", "max"))
+    check_choice("norm", norm, ("rms", "layer"))
+    if rotary and (dim % (2 * spatial_dims) or pool == "middle"):
+        raise ValueError(f"rotary needs dim divisible by {2 * spatial_dims}, not {dim}, and a pool without class token")
+    if mixer == "local" and pool == "middle":
+        raise ValueError(f"pool is {pool!r}: mixer 'local' reads the grid alone; use 'mean', 'last' or 'max'")
+    if mixer == "paired" and depth % 2:
+        raise ValueError(f"depth is {depth}: paired layers need an even number")
+
+
+def _mixers(name: str, dim: int, depth: int, spatial_dims: int, orders: Sequence[str], **mamba: Any) -> nn.ModuleList:
+    layers: list[nn.Module] = []
+    for i in range(depth):
+        if name == "local":
+            layers.append(LocalMamba(dim, spatial_dims=spatial_dims, order=orders[i % len(orders)], **mamba))
+        elif name == "paired":
+            layers.append(Mamba(dim, **mamba))
+        else:
+            layers.append(VimMamba(dim, share=name == "two_way_shared", mean=name == "two_way", **mamba))
+    return nn.ModuleList(layers)
 
 
 def _norm(name: str, dim: int) -> nn.Module:
