@@ -122,7 +122,7 @@ def _low_stage(full: Configuration, data: Data, axes: Sequence[int], given: Mapp
     if asked is None and (found is None or not fixed):
         return found
     spacing = _in_order(asked, axes) if asked or found is None else found.spacing
-    median = resampled_shape([round(n) for n in full.median_shape], full.spacing, spacing)
+    median = resampled_shape(full.median_shape, full.spacing, spacing)
     return configure(spacing, median, math.prod(median) * data.cases, data, fixed)
 
 
