@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from medmamba_monai.networks.blocks.timesteps import FourierSteps
 from medmamba_monai.networks.blocks.translation import reflect_pad
 from medmamba_monai.networks.nets import VMDDPM, I2IMamba, MambaDFuse, MDDose
+from tests.networks.cases import build
 from tests.networks.equations import State, batch_norm, conv, layer_norm, mamba, mamba_inner, part, places_scan, ss2d
+from tests.networks.inputs import inputs
 
 
 def randomised(net: nn.Module) -> nn.Module:
@@ -344,3 +346,18 @@ def test_translations_of_any_range_and_of_volumes() -> None:
     torch.testing.assert_close(bounded(x), free(x).tanh())
     with pytest.raises(ValueError, match="mamba_blocks is .1.: give numbers from 0 to 0"):
         I2IMamba(2, channels=2, blocks=1, mamba_blocks=[1])
+
+
+@pytest.mark.parametrize("case", ["i2i_mamba_2d", "mamba_dfuse_2d", "md_dose_2d", "vm_ddpm_2d"])
+def test_checkpoints_change_no_gradient(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, calls = [], []
+    original = torch.utils.checkpoint.checkpoint
+    monkeypatch.setattr(
+        "medmamba_monai.networks.blocks.checkpoint.checkpoint", lambda *a, **k: calls.append(1) or original(*a, **k)
+    )
+    for use in (False, True):
+        net = build(case, use_checkpoint=use).train()
+        net(*inputs(case, size=(9, 8))).square().mean().backward()
+        found.append([p.grad for p in net.parameters()])
+        assert bool(calls) is use
+    torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-3)

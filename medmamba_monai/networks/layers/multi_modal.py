@@ -44,6 +44,7 @@ class MultiModalMamba(VimMamba):
         self.x_proj_c = nn.Linear(inner, self.dt_rank + 2 * d_state, bias=False)
         self.dt_proj_c = StepProjection(self.dt_rank, inner)
         self.D_c = nn.Parameter(torch.ones(inner))
+        nn.init.zeros_(self.dt_proj_c.bias)
         self.in_proj_extra1 = nn.Linear(d_model, 2 * inner, bias=False)
         self.in_proj_extra2 = nn.Linear(d_model, 2 * inner, bias=False)
 
