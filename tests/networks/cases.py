@@ -459,8 +459,8 @@ KINDS = {
     "MotionHistoryTracker": "history",
     "S4MIL": "bag",
     "VMambaMorph": "pair",
-    "VMDDPM": "noise",
     "VMRNN": "clip",
+    "VMDDPM": "noise",
 }
 # for networks that halve an image so often that one voxel would be left, which no scan mixes
 SIZES = {"nnmamba_3d": (17, 10, 18), "vmrnn": (2, 10, 7), "vmrnn_basic": (2, 10, 7)}

@@ -59,4 +59,5 @@ def to_grid(x: Tensor, size: Sequence[int]) -> Tensor:
         >>> to_grid(torch.zeros(1, 6, 8), (2, 3)).shape
         torch.Size([1, 8, 2, 3])
     """
-    return x.transpose(1, 2).unflatten(2, tuple(size))
+    grid: Tensor = x.transpose(1, 2).unflatten(2, tuple(size))
+    return grid

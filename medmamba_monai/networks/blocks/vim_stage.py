@@ -81,7 +81,8 @@ class VimStage(nn.Module):
             tokens = tokens.float() if tokens.element_size() < 4 else tokens
             tokens = tokens + resize_positions(self.pos_embed, self.grid, size)
         mixed: Tensor = self._mix(tokens, size)
-        return mixed.transpose(1, 2).unflatten(2, size)
+        grid: Tensor = mixed.transpose(1, 2).unflatten(2, size)
+        return grid
 
     def _mix(self, y: Tensor, size: Sequence[int]) -> Tensor:
         """The layers: each adds what the layer before gave to the residual, normalises it and mixes it."""

@@ -96,7 +96,9 @@ class UVMNet(PublishedNetwork):
         as many channels. The softmax over a map's places makes small weights, as many as there are places.
     """
 
-    variants: ClassVar[Mapping[str, Variant]] = MappingProxyType({"dehazing": Variant({"in_channels": 3}, 1_003_940_200)})
+    variants: ClassVar[Mapping[str, Variant]] = MappingProxyType(
+        {"dehazing": Variant({"in_channels": 3}, 1_003_940_200)}
+    )
     source: ClassVar[Source] = Source(
         "U-shaped Vision Mamba for Single Image Dehazing (arXiv 2402.04139)",
         "https://github.com/zzr-idam/UVM-Net @ d3d70d8",
