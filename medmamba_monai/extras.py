@@ -19,6 +19,7 @@ EXTRAS: dict[str, tuple[str, str]] = {
     "onnx": ("onnx", "export"),
     "onnxruntime": ("onnxruntime", "export"),
     "onnxscript": ("onnxscript", "export"),
+    "einops": ("einops", "vit"),
     "matplotlib": ("matplotlib", "plots"),
     "nilearn": ("nilearn", "sample"),
     "skimage": ("scikit-image", "sample"),

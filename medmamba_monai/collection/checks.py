@@ -82,7 +82,7 @@ def check_image(
         path: image file, or a folder that holds one DICOM series.
         spatial_dims: 2 for pictures, 3 for volumes.
         channels: the channel counts that are accepted; an image without channel axis counts as 1.
-        min_size: smallest length of a spatial axis, in voxels.
+        min_size: smallest length of a spatial axis, in voxels; one axis of a volume may be as short as 2 (thick slices).
 
     Raises:
         InputError: with one sentence that names the file, the value, the rule and the fix.
@@ -102,9 +102,12 @@ def check_image(
         raise InputError(
             f"{path} has {found} channels (shape {shape}), but {wanted} is needed: give one channel or time point"
         )
-    if min(spatial) < min_size:
+    slices, *sides = sorted(spatial) if spatial_dims == 3 else (min_size, *spatial)
+    if min(sides) < min_size or slices < 2:
+        also = " (the axis across slices 2)" if spatial_dims == 3 else ""
         raise InputError(
-            f"{path} has size {tuple(spatial)}, but each axis needs at least {min_size} voxels: give a larger image"
+            f"{path} has size {tuple(spatial)}, but each axis needs at least {min_size} voxels{also}: "
+            "give a larger image"
         )
     bad = int(array.size - np.count_nonzero(np.isfinite(array)))
     if bad:

@@ -51,7 +51,7 @@ def faulty(tmp_path: Path, volume: Path, fault: str) -> Path:
     elif fault == "time_series":
         write_volume(path, np.zeros((20, 24, 16, 5), np.float32))
     elif fault == "tiny":
-        write_volume(path, array[:4])
+        write_volume(path, array[:4, :4])
     return path
 
 
@@ -75,6 +75,12 @@ def test_each_fault_is_one_sentence(tmp_path: Path, volume: Path, fault: str, ru
         check_image(path, spatial_dims=3)
     message = str(caught.value)
     assert rule in message and str(path) in message and "\n" not in message and ": " in message
+
+
+def test_thick_slices_may_be_few(tmp_path: Path) -> None:
+    check_image(write_volume(tmp_path / "heart.nii.gz", np.zeros((20, 24, 6), np.float32)), spatial_dims=3)
+    with pytest.raises(InputError, match=r"\(the axis across slices 2\)"):
+        check_image(write_volume(tmp_path / "one.nii.gz", np.zeros((20, 24, 1), np.float32)), spatial_dims=3)
 
 
 def test_all_faulty_files_are_named(tmp_path: Path, volume: Path) -> None:

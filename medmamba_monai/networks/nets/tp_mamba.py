@@ -25,7 +25,8 @@ from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, S
 class TPMamba(PublishedNetwork):
     """Segment volumes with a vision transformer of images, slice by slice, and adapters that join the slices.
 
-    TP-Mamba (arXiv 2409.08492), figure 1. The transformer is MONAI's ViT.
+    TP-Mamba (arXiv 2409.08492), figure 1. The transformer is MONAI's ViT, which needs einops
+    (the extra ``vit`` of this package).
 
     Args:
         spatial_dims: 3: slices, height and width.
