@@ -82,7 +82,7 @@ def check_image(
         path: image file, or a folder that holds one DICOM series.
         spatial_dims: 2 for pictures, 3 for volumes.
         channels: the channel counts that are accepted; an image without channel axis counts as 1.
-        min_size: smallest length of a spatial axis, in voxels; one axis of a volume may be as short as 2 (thick slices).
+        min_size: smallest length of a spatial axis, in voxels; one of a volume may be as short as 2 (thick slices).
 
     Raises:
         InputError: with one sentence that names the file, the value, the rule and the fix.

@@ -10,12 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-from monailabel.interfaces.datastore import DefaultLabelTag
-
-from medmamba_monai.apps.monailabel.app import BundleApp
-
 
 def main(app_dir: str, studies: str, bundles: str, trained: str) -> None:
+    from monailabel.interfaces.datastore import DefaultLabelTag
+
+    from medmamba_monai.apps.monailabel.app import BundleApp
+
     app = BundleApp(app_dir, studies, {"bundles": bundles})
 
     def infer() -> dict[str, str]:
