@@ -93,7 +93,7 @@ class MambaIRv2(PublishedNetwork):
         "https://github.com/csguoh/MambaIR @ af4a48c",
         "Apache-2.0",
         "a layer of either design and a network with their equations, on the authors' names of weights; the "
-        "parameter count of light_x2 is the paper's 774 K",
+        "parameter counts were not compared with printed ones",
     )
 
     def __init__(

@@ -34,6 +34,9 @@ class UVMStage(nn.Module):
     Shape:
         x (B, in_channels, *S); returns (B, out_channels, *S).
 
+    Raises:
+        ValueError: when an argument of `PlaceAndChannelScan` is out of range.
+
     Example:
         >>> UVMStage(2, 2, 4, side=4)(torch.zeros(2, 2, 5, 6)).shape
         torch.Size([2, 4, 5, 6])
