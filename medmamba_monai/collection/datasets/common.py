@@ -189,17 +189,18 @@ def labelled_items(
     return [{**item, "site": sites[str(item["case"])]} for item in items] if sites else items
 
 
-def balanced_weights(items: Iterable[Item], power: float = 1.0) -> list[float]:
+def balanced_weights(items: Iterable[Item], power: float = 1.0, key: str = "label") -> list[float]:
     """Gives every item a weight so that rare classes are drawn more often.
 
     Args:
-        items: datalist with a class number under ``label``.
+        items: datalist with the class of each item under ``key``.
         power: 1 draws each class equally often, 0 as often as it is found, 0.5 lies between.
+        key: ``label`` for class numbers, ``site`` for sites or kinds of pictures.
 
     Example:
         >>> balanced_weights([{"label": 0}, {"label": 0}, {"label": 1}])
         [0.5, 0.5, 1.0]
     """
-    labels = [item["label"] for item in items]
+    labels = [item[key] for item in items]
     count = Counter(labels)
     return [count[label] ** -power for label in labels]
