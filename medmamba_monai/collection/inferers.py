@@ -1,4 +1,4 @@
-"""Inferers that average a network over an image and its mirror images."""
+"""Inferers that average several passes of a network: over mirror images, or over scans masked at random."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import torch
 from monai.inferers.inferer import Inferer, SimpleInferer
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["MirrorInferer", "MirrorSegmentationInferer"]
+from medmamba_monai.networks.blocks.monte_carlo import monte_carlo
+from medmamba_monai.networks.layers.masked_scan import MaskedScanMixer
+
+__all__ = ["MirrorInferer", "MirrorSegmentationInferer", "MonteCarloInferer"]
 
 
 class MirrorInferer(Inferer):
@@ -46,6 +49,8 @@ class MirrorSegmentationInferer(Inferer):
     Args:
         spatial_axes: axes of the image that are mirrored, in all combinations.
         inferer: how the network sees each of them, such as a sliding window; at once without it.
+        side_pairs: pairs of classes that stand for the two sides of the body. They change places in images mirrored
+            along the first spatial axis, left to right in the RAS orientation.
 
     Shape:
         inputs (B, C, *S); returns (B, classes, *S), whose softmax is the averaged probability.
@@ -57,14 +62,56 @@ class MirrorSegmentationInferer(Inferer):
         True
     """
 
-    def __init__(self, spatial_axes: Sequence[int] = (0, 1), inferer: Inferer | None = None) -> None:
+    def __init__(
+        self,
+        spatial_axes: Sequence[int] = (0, 1),
+        inferer: Inferer | None = None,
+        side_pairs: Sequence[tuple[int, int]] = (),
+    ) -> None:
         super().__init__()
         self.inferer = inferer or SimpleInferer()
+        self.other_side = {a: b for pair in side_pairs for a, b in (pair, reversed(pair))}
         axes = [axis + 2 for axis in spatial_axes]
         self.mirrors = [chosen for count in range(len(axes) + 1) for chosen in combinations(axes, count)]
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        outputs = (self.inferer(inputs.flip(axes), network, *args, **kwargs).flip(axes) for axes in self.mirrors)
-        chances = torch.stack([output.float().log_softmax(1) for output in outputs])
-        average: Tensor = chances.logsumexp(0) - torch.log(torch.tensor(float(len(self.mirrors))))
+        chances = []
+        for axes in self.mirrors:
+            output = self.inferer(inputs.flip(axes), network, *args, **kwargs).flip(axes).float().log_softmax(1)
+            if 2 in axes and self.other_side:
+                output = output[:, [self.other_side.get(number, number) for number in range(output.shape[1])]]
+            chances.append(output)
+        average: Tensor = torch.stack(chances).logsumexp(0) - torch.log(torch.tensor(float(len(chances))))
         return average
+
+
+class MonteCarloInferer(Inferer):
+    """Averages passes of a network whose scans are masked at random; their deviation is one more channel.
+
+    See `medmamba_monai.networks.blocks.monte_carlo`. A network without masked scans is called once, and its deviation
+    is 0.
+
+    Args:
+        passes: number of passes, at least 2.
+        seed: start of the random masks; the same result for the same seed.
+
+    Shape:
+        inputs (B, C, *S); returns (B, channels + 1, *S): the mean, and behind it the root of the summed variances of
+        its channels.
+
+    Example:
+        >>> from medmamba_monai.networks.nets import MambaMIR
+        >>> MonteCarloInferer(2)(torch.rand(1, 2, 4, 6), MambaMIR(2, 2, dim=8, depths=[1])).shape
+        torch.Size([1, 3, 4, 6])
+    """
+
+    def __init__(self, passes: int = 8, seed: int = 0) -> None:
+        super().__init__()
+        self.passes, self.seed = passes, seed
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        if not any(isinstance(part, MaskedScanMixer) and part.masked for part in network.modules()):
+            once: Tensor = network(inputs, *args, **kwargs)
+            return torch.cat((once, torch.zeros_like(once[:, :1])), 1)
+        mean, std = monte_carlo(network, inputs, *args, passes=self.passes, seed=self.seed)
+        return torch.cat((mean, std.square().sum(1, keepdim=True).sqrt()), 1)
