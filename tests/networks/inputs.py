@@ -18,7 +18,7 @@ def kind(case: str) -> str:
 
     "image", "pair" or "images" for two, "kspace" for an image with mask and coils, "noise" for an image with its step
     of diffusion and a condition, "bag" of features, "graph" for a bag with edges and orders, "nodes" for graphs side by
-    side.
+    side, "table" for an image with a table's columns.
     """
     return KINDS.get(CASES[case][0], "image")
 
@@ -63,6 +63,10 @@ def inputs(case: str, batch: int = 2, size: Sequence[int] | None = None) -> Give
     if kind(case) == "kspace":
         mask = torch.rand((batch, 1, *size), generator=random) < 0.5
         return (*drawn, mask, torch.randn((batch, 3, *size, 2), generator=random))
+    if kind(case) == "table":
+        sizes = CASES[case][1]["categories"]
+        columns = [torch.randint(count, (batch,), generator=random) for count in sizes]
+        return (*drawn, torch.stack(columns, 1), torch.randn((batch, CASES[case][1]["numbers"]), generator=random))
     if kind(case) == "noise":
         timesteps = torch.randint(1000, (batch,), generator=random)
         channels = CASES[case][1].get("condition_channels", 0)

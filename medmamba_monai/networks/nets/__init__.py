@@ -8,6 +8,7 @@ from medmamba_monai.networks.nets.efficient_vmamba import EfficientVMamba
 from medmamba_monai.networks.nets.fd_vision_mamba import FDVisionMamba
 from medmamba_monai.networks.nets.fusion_mamba import FusionMamba
 from medmamba_monai.networks.nets.gat_mamba import GATMamba
+from medmamba_monai.networks.nets.gfe_mamba import GFEGenerator, GFEMamba
 from medmamba_monai.networks.nets.h_vmunet import HVMUNet
 from medmamba_monai.networks.nets.hc_mamba import HCMamba
 from medmamba_monai.networks.nets.hmt_unet import HMTUNet
@@ -59,6 +60,8 @@ __all__ = [
     "ComposedUNet",
     "EfficientVMamba",
     "FDVisionMamba",
+    "GFEGenerator",
+    "GFEMamba",
     "HCMamba",
     "HMTUNet",
     "HVMUNet",

@@ -22,6 +22,7 @@ CLASSIFIERS = {
     "MamMIL",
     "S4MIL",
     "EfficientVMamba",
+    "GFEMamba",
     "GATMamba",
     "LocalVMamba",
     "LocalVim",
@@ -69,6 +70,7 @@ TRACES_OF_ONE_SIZE = {
 KINDS = {
     "FusionMamba": "images",
     "GATMamba": "nodes",
+    "GFEMamba": "table",
     "MambaDFuse": "images",
     "MambaMIL": "bag",
     "MambaMorph": "pair",
