@@ -77,14 +77,31 @@ class Bundle:
 
     @property
     def networks(self) -> dict[str, Entry]:
-        """What is stored of the evaluated networks, the bundle's own first; empty as long as that one is missing."""
+        """What is stored of the evaluated networks, the bundle's own first; empty as long as that one is missing.
+
+        Plain methods that the report measured beside the network, such as interpolation, come last.
+        """
         found = {name: entry for name, entry in self.evaluation.items() if "metrics" in entry}
         own = next((name for name, entry in found.items() if "peer" not in entry), None)
-        return {} if own is None else {own: found.pop(own)} | found
+        if own is None:
+            return {}
+        plain: dict[str, Entry] = found[own].get("beside", {})
+        return {own: found.pop(own)} | found | plain
+
+    @property
+    def kind(self) -> str:
+        """The task by the last word of the name, such as ``segmentation`` or ``registration``."""
+        return self.name.rpartition("_")[2]
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes in the order of the outputs, background excluded."""
+        """Names of the classes in the order of the outputs, background excluded.
+
+        Where the outputs are no classes (registration, dose), those that the report of the evaluation names.
+        """
+        if self.kind in ("registration", "dose"):
+            steps = self.config("evaluate").get("validate#handlers", [])
+            return next((list(step["classes"]) for step in steps if "classes" in step), [])
         channels: dict[str, str] = self.metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
         return [name for name in channels.values() if name != "background"]
 

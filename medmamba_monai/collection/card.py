@@ -19,6 +19,7 @@ from medmamba_monai.collection.listing import best_peer
 from medmamba_monai.collection.wording import (
     COLOUR_WORDS,
     Sorted,
+    better,
     between_marks,
     headline,
     interval,
@@ -146,17 +147,17 @@ def summary(bundle: Bundle) -> str:
     name, own = _own(bundle)
     key = headline(own)
     network = name.partition(",")[0]
-    mine, cases = interval(own["metrics"][key]), f"the {own['cases']} cases of the test list"
+    mine, cases = interval(own["metrics"][key], key), f"the {own['cases']} cases of the test list"
     peers = {peer: found for peer, found in bundle.networks.items() if peer != name}
     numbers = {peer: found["metrics"][key] for peer, found in peers.items() if found["metrics"].get(key)}
-    ahead = [peer for peer, number in numbers.items() if number["value"] > own["metrics"][key]["value"]]
+    ahead = [peer for peer, number in numbers.items() if better(key, number["value"], own["metrics"][key]["value"])]
     if ahead:
-        theirs = " and ".join(interval(numbers[peer]) for peer in ahead)
+        theirs = " and ".join(interval(numbers[peer], key) for peer in ahead)
         verb = "beats" if len(ahead) == 1 else "beat"
         text = f"{' and '.join(ahead)} {verb} this bundle on {cases}: {title(key)} {theirs}, {network} {mine}."
     else:
         best = best_peer(peers, key)
-        beside = f"; the best peer, {best[0]}, reaches {interval(numbers[best[0]])}" if best else ""
+        beside = f"; the best peer, {best[0]}, reaches {interval(numbers[best[0]], key)}" if best else ""
         text = f"{title(key)[0].upper()}{title(key)[1:]} of {network} on {cases}: {mine}{beside}."
     overlap = [
         p

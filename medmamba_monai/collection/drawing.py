@@ -22,6 +22,7 @@ __all__ = [
     "draw_chances",
     "draw_contours",
     "draw_outlines",
+    "draw_panel",
     "save_picture",
     "stacked",
 ]
@@ -121,7 +122,8 @@ def draw_chances(image: Tensor, chances: Mapping[str, float], truth: str | None 
     """Draws an image with the probabilities of its classes as bars below it.
 
     Args:
-        image: picture (C, W, H), of one or three channels.
+        image: picture (C, W, H), of one or three channels; of a volume (C, W, H, D) the middle plane of the first
+            channel is shown.
         chances: probability of each class.
         truth: the true class, written above the image when given.
 
@@ -132,6 +134,7 @@ def draw_chances(image: Tensor, chances: Mapping[str, float], truth: str | None 
     from PIL import Image, ImageDraw
 
     array = np.asarray(image.cpu()).astype(np.float32)
+    array = array[:1, ..., array.shape[-1] // 2] if array.ndim == 4 else array
     flat = array.transpose(2, 1, 0) if array.shape[0] == 3 else array[0].T
     panel = Image.new("RGB", (320, 320 + 22 * len(chances)))
     panel.paste(Image.fromarray(draw_contours(flat, np.zeros(flat.shape[:2]))).resize((320, 320)))
@@ -144,6 +147,31 @@ def draw_chances(image: Tensor, chances: Mapping[str, float], truth: str | None 
         brush.rectangle((left, top + 2, left + width, top + 16), fill=COLOURS[row % len(COLOURS)])
         brush.text((4, top + 2), text, fill=(255, 255, 255))
     return captioned(np.asarray(panel), "" if truth is None else f"truth: {truth}")
+
+
+def draw_panel(images: Mapping[str, Tensor], scale: int | None = None) -> Picture:
+    """Puts images beside one another, each with its caption; smaller ones are enlarged to the size of the largest.
+
+    Args:
+        images: caption of each picture (1, W, H) or (3, W, H), 0 is black and 1 is white.
+        scale: picture elements a pixel of the largest; chosen by its size when left out.
+
+    Example:
+        >>> draw_panel({"input": torch.rand(1, 4, 4), "result": torch.rand(1, 8, 8)}, scale=2).shape
+        (32, 44, 3)
+    """
+    arrays = {text: np.asarray(image.detach().cpu(), dtype=np.float32).T for text, image in images.items()}
+    size = [max(array.shape[axis] for array in arrays.values()) for axis in (0, 1)]
+    factor = scale or max(1, round(SIZE / max(size)))
+    drawn = []
+    for text, array in arrays.items():
+        levels = (np.clip(np.nan_to_num(array), 0, 1) * 255).round().astype(np.uint8)
+        rows, columns = (
+            np.arange(factor * whole) * n // (factor * whole) for whole, n in zip(size, array.shape[:2], strict=True)
+        )
+        large = levels[rows][:, columns]
+        drawn.append(captioned(large.repeat(3, -1) if large.shape[-1] == 1 else large, text))
+    return beside(drawn)
 
 
 def beside(pictures: Sequence[Picture]) -> Picture:

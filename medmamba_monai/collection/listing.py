@@ -11,6 +11,7 @@ from typing import Any
 from medmamba_monai.collection.bundles import Bundle, add_bundles_option, all_bundles
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.wording import (
+    better,
     between_marks,
     headline,
     interval,
@@ -113,8 +114,10 @@ def _cells(bundle: Bundle, full: bool) -> list[str]:
     kind = bundle.name.rpartition("_")[2]
     task = bundle.metadata["task"] if full else f"{modality} {kind}".strip()
     data = source.rpartition(", http")[0] or source
-    definition: str = bundle.config("inference")["network_def"]["_target_"]
-    cells = [task, definition.rpartition(".")[2], data if full else data.partition(",")[0]]
+    definition = bundle.config("inference")["network_def"]
+    # a frame around the network is not what a reader looks for
+    network: str = definition.get("network", definition)["_target_"]
+    cells = [task, network.rpartition(".")[2], data if full else data.partition(",")[0]]
     return cells + _measured_cells(bundle, full)
 
 
@@ -126,25 +129,26 @@ def _measured_cells(bundle: Bundle, full: bool) -> list[str]:
     key = headline(own[1])
     best = best_peer(dict(peers), key)
     text = interval if full else _value
-    beside = "none" if best is None else f"{text(best[1]['metrics'][key])} {best[0]}"
+    beside = "none" if best is None else f"{text(best[1]['metrics'][key], key)} {best[0]}"
     weights = ", ".join(part for part in (size, millions(own[1].get("parameters"))) if part)
     latency = seconds(own[1].get("latency_seconds"))
     if full and latency:
         latency += f" ({times(bundle.input_shape[1:])})"
     metric = title(key) + (f", {own[1]['cases']} cases" if full else "")
-    return [metric, text(own[1]["metrics"][key]), beside, weights, latency]
+    return [metric, text(own[1]["metrics"][key], key), beside, weights, latency]
 
 
 def best_peer(peers: dict[str, dict[str, Any]], metric: str) -> tuple[str, dict[str, Any]] | None:
-    """Returns the peer with the largest value of a metric, and its evaluation; None without peers.
+    """Returns the peer with the best value of a metric, and its evaluation; None without peers.
 
     Args:
         peers: stored evaluations.
         metric: name of the metric.
     """
     measured = [p for p in peers.items() if p[1]["metrics"].get(metric, {}).get("value") is not None]
-    return max(measured, key=lambda peer: float(peer[1]["metrics"][metric]["value"]), default=None)
+    sign = 1 if better(metric, 1.0, 0.0) else -1
+    return max(measured, key=lambda peer: sign * float(peer[1]["metrics"][metric]["value"]), default=None)
 
 
-def _value(number: dict[str, float]) -> str:
-    return f"{number['value']:.3f}"
+def _value(number: dict[str, float | None], metric: str) -> str:
+    return interval(number, metric).partition(" ")[0]

@@ -24,11 +24,16 @@ def made_up_items(bundle: Bundle, folder: str | Path, count: int) -> list[Item]:
         count: number of cases; classes take turns.
 
     Returns:
-        A datalist with ``image``, ``label`` (a file, or the number of a class), ``case`` and ``group``.
+        A datalist with ``image``, ``label`` (a file, or the number of a class), ``case`` and ``group``, and ``second``
+        where the bundle reads two files. Those of a registration hold ``fixed``, ``moving`` and ``carried`` in place of
+        ``image``; those of a dose ``ptv`` and ``dose`` too.
     """
     folder = Path(folder)
     channels, size = bundle.image_channels, bundle.input_shape[1:]
+    # a pair is two files of one channel
+    channels = channels // 2 if bundle.kind == "registration" else channels
     classes = len(bundle.metadata["network_data_format"]["outputs"]["pred"]["channel_def"])
+    classes = len(bundle.classes) + 1 if bundle.kind == "registration" else classes
     volume = bundle.metadata["network_data_format"]["outputs"]["pred"]["spatial_shape"] != []
     rng = np.random.default_rng(0)
     items: list[Item] = []
@@ -39,8 +44,27 @@ def made_up_items(bundle: Bundle, folder: str | Path, count: int) -> list[Item]:
         picture = _save(folder / "images" / stem, image.clip(0, 255), _voxel(bundle))
         item: Item = {"image": picture, "case": stem, "group": stem}
         item["label"] = _save(folder / "labels" / stem, label, _voxel(bundle)) if volume else number % classes
-        items.append(item)
-    return items
+        if "second" in bundle.config("inference"):
+            item["second"] = _save(folder / "second" / stem, 255 - image, _voxel(bundle))
+        items.append(_plans(item, folder, [*size, 8]) if bundle.kind == "dose" else item)
+    return _pairs(items) if bundle.kind == "registration" else items
+
+
+def _pairs(items: list[Item]) -> list[Item]:
+    """Each item as the fixed one of a pair with the one before it."""
+    return [
+        {"fixed": item["image"], "moving": items[number - 1]["image"], "carried": items[number - 1]["label"]}
+        | {key: item[key] for key in ("label", "case", "group")}
+        for number, item in enumerate(items)
+    ]
+
+
+def _plans(item: Item, folder: Path, size: list[int]) -> Item:
+    """The item of a patient with CT, organs, targets and dose."""
+    stem, voxel = str(item["case"]), [4.0, 4.0, 4.0]
+    organs, targets = _boxes(tuple(size), 5), _boxes(tuple(size), 3)
+    parts = {"image": 60 + 40 * (targets > 0), "label": organs, "ptv": targets, "dose": 50 + 20 * targets}
+    return item | {key: _save(folder / key / stem, part, voxel) for key, part in parts.items()}
 
 
 def _boxes(size: tuple[int, ...], count: int) -> np.ndarray:
@@ -57,6 +81,7 @@ def _voxel(bundle: Bundle) -> list[float]:
         if str(step.get("_target_", "")).endswith("Spacingd"):
             # MONAI's own step, or that of planned bundles
             spacing = step.get("pixdim") or step["spacing"]
+            spacing = bundle.config("inference")["spacing"] if isinstance(spacing, str) else spacing
             return [float(value) if value > 0 else 1.0 for value in spacing]
     return [1.0, 1.0, 1.0]
 

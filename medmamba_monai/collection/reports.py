@@ -21,7 +21,7 @@ from medmamba_monai.collection.drawing import Picture, draw_outlines, save_pictu
 from medmamba_monai.collection.savers import replacing
 from medmamba_monai.collection.statistics import bootstrap_intervals
 
-__all__ = ["Columns", "Metric", "OutlineReport", "Report", "Row", "mean_of"]
+__all__ = ["Columns", "Metric", "OutlineReport", "Packed", "Report", "Row", "mean_of"]
 
 Row = dict[str, Any]
 Columns = dict[str, NDArray[Any]]
@@ -107,20 +107,26 @@ class Report:
             writer.writeheader()
             writer.writerows(self.rows)
         columns = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
-        metrics = self._metrics()
-        sites = sorted(set(columns["site"].tolist())) if "site" in columns else []
-        if len(sites) > 1:
-            metrics |= {f"{n}_{site}": at_site(metrics[n], site) for n in self._by_site() for site in sites}
-        groups = columns["group"].tolist()
         summary: dict[str, Any] = {
             "cases": len(self.rows),
-            "groups": len(set(groups)),
+            "groups": len(set(columns["group"].tolist())),
             "interval": f"95 %, bootstrap over {self.unit}, 2000 draws, seed 0",
-            "metrics": _measured(metrics, columns, groups),
+            "metrics": self._intervals(self._metrics(), columns),
         }
+        summary |= self._beside(columns)
         with replacing(self.folder / "metrics.json") as temporary:
             Path(temporary).write_text(json.dumps(summary, indent=4) + "\n", encoding="utf-8")
         self._draw(engine, columns)
+
+    def _intervals(self, metrics: dict[str, Metric], columns: Columns) -> dict[str, dict[str, float | None]]:
+        sites = sorted(set(columns["site"].tolist())) if "site" in columns else []
+        if len(sites) > 1:
+            metrics |= {f"{n}_{site}": at_site(metrics[n], site) for n in self._by_site() for site in sites}
+        return _measured(metrics, columns, columns["group"].tolist())
+
+    def _beside(self, columns: Columns) -> dict[str, Any]:
+        """What else ``metrics.json`` says."""
+        return {}
 
     def _draw(self, engine: Engine, columns: Columns) -> None:
         scores = self._scores(columns)
@@ -140,7 +146,7 @@ class OutlineReport(Report):
 
     def __init__(self, output_dir: str | Path, classes: Sequence[str], unit: str) -> None:
         super().__init__(output_dir, classes, unit)
-        self.kept: list[tuple[str | None, _Packed, _Packed]] = []
+        self.kept: list[tuple[str | None, Packed, Packed]] = []
 
     def _begin(self, engine: Engine) -> None:
         super()._begin(engine)
@@ -150,11 +156,10 @@ class OutlineReport(Report):
         """Keeps the label maps (1, *S) of a case until it is known whether it shall be drawn."""
         image = item["image"]
         file = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
-        self.kept.append((None if file is None else str(file), _Packed(found), _Packed(reference)))
+        self.kept.append((None if file is None else str(file), Packed(found), Packed(reference)))
 
     def _picture(self, engine: Engine, number: int) -> Picture | None:
-        file, found, reference = self.kept[number]
-        labels = {"prediction": found.unpacked(), "reference": reference.unpacked()}
+        file, labels = self.kept[number][0], self._labels(number)
         size = labels["reference"].shape[1:]
         image = None if file is None else _read(file)
         if image is None or image.shape[1:] != size:
@@ -168,8 +173,13 @@ class OutlineReport(Report):
             return None
         return draw_outlines(image, labels)
 
+    def _labels(self, number: int) -> dict[str, Tensor]:
+        """Captions and label maps of one case, the reference last."""
+        _, found, reference = self.kept[number]
+        return {"prediction": found.unpacked(), "reference": reference.unpacked()}
 
-class _Packed:
+
+class Packed:
     """A label map in little memory."""
 
     def __init__(self, label: Tensor) -> None:

@@ -10,6 +10,13 @@ from pathlib import Path
 from medmamba_monai.collection.bundles import Bundle, add_bundles_option, find_bundle
 from medmamba_monai.collection.wording import headline, interval, millions, seconds, times, title
 
+# what inference reads where it is more than an image
+FILES = {
+    "dose": "--image CT --organs MAP --targets MAP",
+    "fusion": "--image MR --second IMAGE",
+    "registration": "--fixed IMAGE --moving IMAGE",
+}
+
 __all__ = ["commands", "explain", "main"]
 
 
@@ -68,9 +75,9 @@ def _measured(bundle: Bundle) -> list[tuple[str, str]]:
     network = [millions(own.get("parameters")) + " parameters"] if "parameters" in own else []
     network += [f"{latency} for an input of {size} on one CPU thread"] if latency else []
     facts = [("network", ", ".join([name, *network]))]
-    facts.append(("measured", f"{title(key)} {interval(own['metrics'][key])} on {own['cases']} test cases"))
+    facts.append(("measured", f"{title(key)} {interval(own['metrics'][key], key)} on {own['cases']} test cases"))
     facts += [
-        ("peer" if number == 0 else "", f"{peer}: {interval(found['metrics'].get(key))}")
+        ("peer" if number == 0 else "", f"{peer}: {interval(found['metrics'].get(key), key)}")
         for number, (peer, found) in enumerate(peers)
     ]
     return [*facts, ("interval", own["interval"])]
@@ -104,7 +111,8 @@ def commands(bundle: Bundle) -> dict[str, str]:
     run = f"python -m monai.bundle run --bundle_root {root} --config_file"
     train, evaluate = configs / "train.json", configs / "evaluate.json"
     return {
-        "one image": f"{run} {configs / 'inference.json'} --image IMAGE --output_dir OUT --overlay true",
+        f"one {'pair' if bundle.kind in ('fusion', 'registration') else 'image'}": f"{run} {configs / 'inference.json'} "
+        f"{FILES.get(bundle.kind, '--image IMAGE')} --output_dir OUT --overlay true",
         "a folder of images": f"{run} {configs / 'inference.json'} --dataset_dir FOLDER --output_dir OUT",
         "training": f"{run} {train} --dataset_dir DATA",
         "evaluation": f"{run} \"['{train}','{evaluate}']\" --dataset_dir DATA --output_dir OUT",

@@ -31,6 +31,7 @@ RUNS: tuple[tuple[list[str], list[str], str], ...] = (
     (["train", "evaluate"], [], "metrics.json"),
     (["inference"], [], "*"),
 )
+UNKNOWN = ("label", "carried", "dose", "group")  # what inference does not know of a case
 TOLERANCE = 1e-4  # of an exported network's output, relative to the largest value
 LIMIT = 900  # seconds of one run
 Faults = Iterator[str]
@@ -192,7 +193,7 @@ def _override(bundle: Bundle, folder: Path) -> dict[str, str]:
     items = made_up_items(bundle, folder, max(4, classes))
     parts: dict[str, dict[str, Any]] = {
         "train": {"train#dataset#data": items, "validate#dataset#data": items},
-        "inference": {"dataset#data": [{"image": item["image"], "case": item["case"]} for item in items]},
+        "inference": {"dataset#data": [_known(bundle, item) for item in items]},
     }
     parts["evaluate"] = parts["train"]
     found = {}
@@ -201,6 +202,11 @@ def _override(bundle: Bundle, folder: Path) -> dict[str, str]:
         file.write_text(json.dumps(part), encoding="utf-8")
         found[name] = str(file)
     return found
+
+
+def _known(bundle: Bundle, item: dict[str, Any]) -> dict[str, Any]:
+    # the organs that a dose spares are part of what is given
+    return {key: part for key, part in item.items() if key not in UNKNOWN or (key, bundle.kind) == ("label", "dose")}
 
 
 def _network(bundle: Bundle) -> nn.Module:

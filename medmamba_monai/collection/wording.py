@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["HEADLINES", "Sorted", "headline", "interval", "sort_metrics", "title"]
+__all__ = ["HEADLINES", "Sorted", "better", "headline", "interval", "sort_metrics", "title"]
 
-# the number that stands for a bundle, the first that was measured; a larger one is better
-HEADLINES = ("dice_mean", "f1", "auc", "auc_macro")
+# the number that stands for a bundle, the first that was measured, when its report names none
+HEADLINES = ("dice_mean", "f1", "auc", "auc_macro", "psnr", "vif", "dose_score")
+# metrics of which a smaller one is better
+SMALLER = ("dose_score", "dvh_score")
 TITLES = {
     "dice": "Dice",
     "dice_mean": "mean Dice",
@@ -35,7 +37,20 @@ TITLES = {
     "average_precision": "AP, IoU 0.5 to 0.95",
     "aji": "AJI",
     "pq": "PQ",
+    "folding_percent": "folding, %",
+    "dose_score": "dose score, Gy",
+    "dvh_score": "DVH score, Gy",
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "nmse": "NMSE",
+    "entropy": "entropy, bits",
+    "mutual_information": "mutual information, bits",
+    "vif": "VIF",
+    "uncertainty_correlation": "uncertainty with error, in a case",
+    "uncertainty_by_case": "uncertainty with error, by case",
 }
+# metrics that are written with two digits
+SHORT = ("hausdorff", "psnr")
 # of the outlines of classes 1, 2, ... in the pictures
 COLOUR_WORDS = ("red", "cyan", "yellow", "green", "violet")
 Entry = Mapping[str, Any]
@@ -60,12 +75,23 @@ def headline(entry: Entry) -> str:
     Raises:
         ValueError: when it holds none of ``HEADLINES``.
     """
-    found = next((name for name in HEADLINES if name in entry["metrics"]), None)
+    named = (entry.get("headline", ""), *HEADLINES)
+    found = next((name for name in named if name in entry["metrics"]), None)
     if found is None:
         raise ValueError(
             f"the evaluation holds none of {', '.join(HEADLINES)}: evaluate with a report of the collection"
         )
     return found
+
+
+def better(metric: str, one: float, other: float) -> bool:
+    """Whether one value of a metric is better than another.
+
+    Example:
+        >>> better("dice_mean", 0.9, 0.8), better("dose_score", 3.0, 2.5)
+        (True, False)
+    """
+    return one < other if metric in SMALLER else one > other
 
 
 def interval(number: Mapping[str, float | None] | None, metric: str = "") -> str:
@@ -79,7 +105,7 @@ def interval(number: Mapping[str, float | None] | None, metric: str = "") -> str
     """
     if number is None or number["value"] is None:
         return ""
-    digits = 2 if metric.startswith("hausdorff") else 3
+    digits = 2 if metric.startswith(SHORT) else 3
     value, low, high = (f"{number[part]:.{digits}f}" for part in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medmamba_monai.losses.fusion import FusionLoss
 from medmamba_monai.losses.masked_image import MaskedImageLoss
 from medmamba_monai.losses.pseudo_labels import CrossPseudoLoss, ScribbleLoss, ramp_up
 from medmamba_monai.losses.survival import SurvivalLoss, survival_curve, survival_interval, survival_risk
@@ -9,6 +10,7 @@ from medmamba_monai.losses.uncertainty import UncertaintyWeightedLoss
 
 __all__ = [
     "CrossPseudoLoss",
+    "FusionLoss",
     "MaskedImageLoss",
     "ScribbleLoss",
     "SurvivalLoss",

@@ -61,4 +61,9 @@ def _servable(bundle: Bundle) -> bool:
     if len(inputs) != 1:
         log.warning("%s is not served: it reads %s, and clients send one image", bundle.name, ", ".join(inputs))
         return False
+    count = "two" if "second" in bundle.config("inference") else ""
+    count = {"registration": "two", "dose": "three"}.get(bundle.kind, count)
+    if count:
+        log.warning("%s is not served: it reads %s files, and clients send one image", bundle.name, count)
+        return False
     return True

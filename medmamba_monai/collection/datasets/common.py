@@ -130,6 +130,27 @@ def paired_items(
     return items
 
 
+def repeated(items: Iterable[Item], key: str, values: Sequence[float], suffix: str) -> list[Item]:
+    """Lists each case once for each value, which is its ``site`` too, so that reports tell them apart.
+
+    Args:
+        items: datalist with ``case``.
+        key: where the value is put.
+        values: the values.
+        suffix: word behind the value in names of cases and sites.
+
+    Example:
+        >>> [item["case"] for item in repeated([{"case": "a"}], "acceleration", [4, 8], "x")]
+        ['a_4x', 'a_8x']
+    """
+    words = [(value, f"{value:g}{suffix}") for value in values]
+    return [
+        {**item, key: float(value), "case": f"{item['case']}_{word}", "site": word}
+        for item in items
+        for value, word in words
+    ]
+
+
 def input_files(image: str | Path, dataset_dir: str | Path) -> list[Item]:
     """Lists what inference shall read: one image, or every image of a folder.
 
@@ -146,7 +167,7 @@ def input_files(image: str | Path, dataset_dir: str | Path) -> list[Item]:
         path = Path(image).expanduser()
         if not path.exists():
             raise InputError(f"image {str(image)!r} does not exist: check the path")
-        return [{"image": str(path), "case": _case(path)}]
+        return [{"image": str(path), "case": file_stem(path)}]
     root = open_folder(dataset_dir, "dataset_dir")
     folder = next((root / name for name in ("imagesTs", "images") if (root / name).is_dir()), root)
     found = stems(folder, sorted(IMAGE_SUFFIXES, key=len, reverse=True))
@@ -155,7 +176,8 @@ def input_files(image: str | Path, dataset_dir: str | Path) -> list[Item]:
     return [{"image": str(path), "case": name} for name, path in found.items()]
 
 
-def _case(path: Path) -> str:
+def file_stem(path: Path) -> str:
+    """Returns the name of an image's file without its ending."""
     suffix = next((s for s in sorted(IMAGE_SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)), "")
     return path.name[: len(path.name) - len(suffix)] if suffix else path.name
 
