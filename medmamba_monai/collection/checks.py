@@ -117,9 +117,20 @@ def check_image(
 
 
 def check_items(
-    items: Sequence[Mapping[str, Any]], spatial_dims: int, channels: Sequence[int] = (1,), min_size: int = 8
+    items: Sequence[Mapping[str, Any]],
+    spatial_dims: int,
+    channels: Sequence[int] = (1,),
+    min_size: int = 8,
+    keys: Sequence[str] = ("image",),
 ) -> None:
-    """Check the ``image`` of every item of a MONAI datalist, and that its ``label`` file has the same shape.
+    """Check the images of every item of a MONAI datalist, and that its ``label`` file has the first one's shape.
+
+    Args:
+        items: the datalist.
+        spatial_dims: 2 for pictures, 3 for volumes.
+        channels: the channel counts that are accepted.
+        min_size: smallest length of a spatial axis, in voxels.
+        keys: keys of the images; a list of files under a key is one image of several channels.
 
     Raises:
         InputError: no items, or faults in one or more files; all faulty files are named, at most ten in full.
@@ -129,14 +140,19 @@ def check_items(
     faults = []
     for item in items:
         try:
-            check_image(item["image"], spatial_dims, channels, min_size)
+            for file in (file for key in keys for file in _files(item[key])):
+                check_image(file, spatial_dims, channels, min_size)
             if isinstance(item.get("label"), (str, os.PathLike)):
-                check_label(item["image"], item["label"], spatial_dims)
+                check_label(item[keys[0]], item["label"], spatial_dims)
         except InputError as error:
             faults.append(str(error))
     if faults:
         more = f"\n... and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise InputError("\n".join(faults[:10]) + more)
+
+
+def _files(image: Any) -> Sequence[Any]:
+    return image if isinstance(image, (list, tuple)) else [image]
 
 
 def check_label(image: str | os.PathLike[str], label: str | os.PathLike[str], spatial_dims: int = 3) -> None:

@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
         return sample.main(["hippocampus", "--bundle", str(bundle.root), "--output", output])
     if bundle.name not in SAMPLES:
         raise InputError(
-            f"no Python package brings an image for {bundle.name}; on your own: {commands(bundle)['one image']}"
+            f"no Python package brings an image for {bundle.name}; on your own: {next(iter(commands(bundle).values()))}"
         )
     _run(bundle, SAMPLES[bundle.name], Path(output).expanduser().resolve())
     return 0

@@ -85,10 +85,21 @@ class ClassificationReport(Report):
         output_dir: folder to write to.
         classes: names of the classes, in the order of the network's outputs.
         unit: what the item's ``group`` is, for the text of the interval.
+        headline: the metric that stands for the bundle in tables; the area when left out.
     """
 
-    def __init__(self, output_dir: str | Path, classes: Sequence[str], unit: str = "groups of near duplicates") -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        classes: Sequence[str],
+        unit: str = "groups of near duplicates",
+        headline: str | None = None,
+    ) -> None:
         super().__init__(output_dir, classes, unit)
+        self.headline = headline
+
+    def _beside(self, columns: Columns) -> dict[str, Any]:
+        return {} if self.headline is None else {"headline": self.headline}
 
     def _row(self, item: Row, output: Row) -> Row:
         chances = [float(number) for number in output["pred"]]

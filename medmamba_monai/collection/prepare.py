@@ -18,6 +18,8 @@ from medmamba_monai.collection.savers import replacing
 
 __all__ = ["main", "prepare"]
 
+# key of an item -> folder of its files
+PARTS = {"image": "images", "label": "labels", "second": "second", "ptv": "ptv", "dose": "dose"}
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 
 
@@ -74,7 +76,7 @@ def _lay_out(data: DataSet, source: str | Path, folder: Path, split_file: str | 
     for items in split.values():
         check_items(items, data.spatial_dims, data.channels)
     for item in (item for items in split.values() for item in items):
-        for key, part in (("image", "images"), ("label", "labels"), ("second", "second")):
+        for key, part in PARTS.items():
             if isinstance(item.get(key), str):
                 _copy(str(item[key]), folder / part, str(item["case"]))
     names: dict[str, object] = {section: [item["case"] for item in items] for section, items in split.items()}

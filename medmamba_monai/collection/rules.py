@@ -223,6 +223,9 @@ def label_server(bundle: Bundle) -> Faults:
         bundle: the bundle.
     """
     config = bundle.config("inference")
+    if bundle.kind in ("registration", "dose"):
+        # clients send one image, so the server does not offer these
+        return
     for key in ("preprocessing", "postprocessing"):
         if config.get(key, {}).get("_target_") not in ("Compose", "monai.transforms.Compose"):
             yield f"inference.json's {key} is no Compose: MONAI Label reads its list of transforms"

@@ -23,11 +23,10 @@ from medmamba_monai.collection.outputs import (
     VolumeReportd,
     volumes,
 )
-from medmamba_monai.collection.restoration import ImageSaverd, PanelSaverd
 
 __all__ = ["BundleInfer"]
 
-SAVERS = (SaveImaged, ImageSaverd, LabelPictureSaverd, ObjectReportd, OverlaySaverd, PanelSaverd, VolumeReportd)
+SAVERS = (SaveImaged, LabelPictureSaverd, ObjectReportd, OverlaySaverd, VolumeReportd)
 Data = dict[str, Any]
 
 

@@ -28,21 +28,32 @@ def cardiac(dataset_dir: str | Path, section: str, split_file: str | Path) -> li
         InputError: when the folder is missing or has neither layout, a file is missing, for an unknown section, or
             when the section has no case there.
     """
+    images, labels = volumes_of(dataset_dir)
+    return paired_items(images, labels, dataset_dir, section, split_file)
+
+
+def volumes_of(dataset_dir: str | Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Finds the images and the labels by names like ``patient001_ED`` in one of the layouts of :func:`cardiac`.
+
+    Raises:
+        InputError: when the folder is missing or has neither layout, or a file is missing.
+    """
     root = open_folder(dataset_dir, "dataset_dir")
     if (root / "images").is_dir() and (root / "labels").is_dir():
-        images, labels = (stems(root / part, VOLUME_SUFFIXES) for part in ("images", "labels"))
-        return paired_items(images, labels, dataset_dir, section, split_file)
+        plain_images, plain_labels = (stems(root / part, VOLUME_SUFFIXES) for part in ("images", "labels"))
+        return plain_images, plain_labels
     for base in (root, root / "training", root / "database" / "training"):
         patients = sorted(path.parent for path in base.glob("patient*/Info.cfg"))
         if patients:
-            images, labels = {}, {}
+            images: dict[str, Path] = {}
+            labels: dict[str, Path] = {}
             for patient in patients:
                 for phase, frame in frames_of(patient / "Info.cfg").items():
                     case, name = f"{patient.name}_{phase}", f"{patient.name}_frame{frame:02d}"
                     found = stems(patient, VOLUME_SUFFIXES)
                     images |= {case: found[name]} if name in found else {}
                     labels |= {case: found[f"{name}_gt"]} if f"{name}_gt" in found else {}
-            return paired_items(images, labels, dataset_dir, section, split_file)
+            return images, labels
     raise InputError(f"dataset_dir {str(dataset_dir)!r} has neither images/ and labels/ nor ACDC's patient001/Info.cfg")
 
 

@@ -68,8 +68,8 @@ def volumes_from_tables(download: Path, dest: Path, cases: set[str]) -> bool:
         affine = np.array([[0, -y, 0, 0], [-x, 0, 0, 0], [0, 0, -z, 0], [0, 0, 0, 1.0]])
         label = np.zeros(SIDE**3, dtype=np.uint8)
         for number, name in enumerate(TABLES, start=1):
-            label[_table(patient / f"{name}.csv")[0]] = number
-        places, values = _table(patient / "ct.csv")
+            label[read_table(patient / f"{name}.csv")[0]] = number
+        places, values = read_table(patient / "ct.csv")
         ct = np.full(SIDE**3, -1024, dtype=np.int16)
         ct[places] = np.round(values - 1024)
         for part, volume in (("images", ct), ("labels", label)):
@@ -78,7 +78,7 @@ def volumes_from_tables(download: Path, dest: Path, cases: set[str]) -> bool:
     return bool(patients)
 
 
-def _table(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def read_table(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Places and numbers of a table; an organ's table has no numbers (NaN here)."""
     rows = np.genfromtxt(file, delimiter=",", skip_header=1, ndmin=2)
     return rows[:, 0].astype(np.int64), rows[:, 1]
