@@ -109,7 +109,8 @@ class MonteCarloInferer(Inferer):
         super().__init__()
         self.passes, self.seed = passes, seed
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        assert isinstance(network, nn.Module)
         if not any(isinstance(part, MaskedScanMixer) and part.masked for part in network.modules()):
             once: Tensor = network(inputs, *args, **kwargs)
             return torch.cat((once, torch.zeros_like(once[:, :1])), 1)

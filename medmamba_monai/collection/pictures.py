@@ -1,4 +1,4 @@
-"""Transforms that turn whatever a reader returns for a picture into one grey channel or three colours."""
+"""Transforms that turn whatever a reader returns for a picture into one grey channel or three colours, and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from monai.transforms.transform import MapTransform
 
 from medmamba_monai.collection.checks import InputError
 
-__all__ = ["ColourPictured", "GreyPictured"]
+__all__ = ["ColourPictured", "ColourReturnedd", "GreyPictured", "LuminancePictured"]
+
+# of red, green and blue in the luminance, as ITU-R BT.601 weighs them
+LUMINANCE = (0.299, 0.587, 0.114)
 
 
 class _Pictured(MapTransform):
@@ -82,3 +85,67 @@ class ColourPictured(_Pictured):
 
     def _turn(self, channels: torch.Tensor) -> torch.Tensor:
         return channels if channels.shape[0] == 3 else channels.repeat(3, 1, 1)
+
+
+class LuminancePictured(_Pictured):
+    """Makes pictures grey by their luminance, and keeps their colour, so that `ColourReturnedd` can give it back.
+
+    Args:
+        keys: keys of channel-first pictures.
+        colour_key: where the difference of each colour to the luminance (3, W, H) is kept; None to drop it.
+
+    Shape:
+        (C, W, H) or (C, W, H, 1) with C of 1 to 4; returns (1, W, H).
+
+    Raises:
+        InputError: when the item is no picture.
+
+    Example:
+        >>> found = LuminancePictured("image", "colour")({"image": torch.tensor([200.0, 0, 0]).reshape(3, 1, 1)})
+        >>> round(found["image"].item(), 1), found["colour"].shape
+        (59.8, torch.Size([3, 1, 1]))
+    """
+
+    def __init__(self, keys: KeysCollection, colour_key: str | None = None) -> None:
+        super().__init__(keys)
+        self.colour_key = colour_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        item = dict(data)
+        for key in self.key_iterator(item):
+            channels = _channels(item[key])
+            item[key] = self._turn(channels)
+            if self.colour_key is not None:
+                item[self.colour_key] = (channels - item[key]).expand(3, -1, -1)
+        return item
+
+    def _turn(self, channels: torch.Tensor) -> torch.Tensor:
+        if channels.shape[0] == 1:
+            return channels
+        weights = channels.new_tensor(LUMINANCE).reshape(3, 1, 1)
+        return (channels * weights).sum(0, keepdim=True)
+
+
+class ColourReturnedd(MapTransform):
+    """Gives a grey picture the colour that `LuminancePictured` kept; where that had none, the picture stays grey.
+
+    Args:
+        keys: keys of pictures (1, W, H) in the intensities of the coloured one.
+        colour_key: where the colour was kept.
+
+    Example:
+        >>> colour = torch.tensor([140.2, -59.8, -59.8]).reshape(3, 1, 1)
+        >>> ColourReturnedd("pred", "colour")({"pred": torch.full((1, 1, 1), 59.8), "colour": colour})["pred"].flatten()
+        tensor([200.,   0.,   0.])
+    """
+
+    def __init__(self, keys: KeysCollection, colour_key: str = "colour") -> None:
+        super().__init__(keys)
+        self.colour_key = colour_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        item = dict(data)
+        for key in self.key_iterator(item):
+            if bool(item[self.colour_key].any()):
+                item[key] = (item[key] + item[self.colour_key].to(item[key].device)).clamp(0, 255)
+        return item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medmamba_monai.losses.fusion import FusionLoss
 from medmamba_monai.losses.masked_image import MaskedImageLoss
 from medmamba_monai.losses.pseudo_labels import CrossPseudoLoss, ScribbleLoss, ramp_up
 from medmamba_monai.losses.registration import RegistrationLoss
@@ -10,6 +11,7 @@ from medmamba_monai.losses.uncertainty import UncertaintyWeightedLoss
 
 __all__ = [
     "CrossPseudoLoss",
+    "FusionLoss",
     "MaskedImageLoss",
     "RegistrationLoss",
     "ScribbleLoss",

@@ -77,3 +77,11 @@ def test_the_command_prints_the_folder_of_the_app(
     folder = Path(capsys.readouterr().out.strip())
     assert folder == tmp_path / "cache" / "medmamba_monai" / "monailabel"
     assert "BundleApp" in (folder / "main.py").read_text(encoding="utf-8")
+
+
+def test_a_bundle_of_two_files_is_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = make(tmp_path / "bundles", "pair_net")
+    (root / "configs" / "inference.json").write_text('{"second": ""}', encoding="utf-8")
+    make(tmp_path / "bundles", "one_net")
+    assert [b.name for b in served_bundles(tmp_path / "app", str(tmp_path / "bundles"), [])] == ["one_net"]
+    assert "pair_net is not served: it reads two files" in caplog.text

@@ -23,10 +23,11 @@ from medmamba_monai.collection.outputs import (
     VolumeReportd,
     volumes,
 )
+from medmamba_monai.collection.restoration import ImageSaverd, PanelSaverd
 
 __all__ = ["BundleInfer"]
 
-SAVERS = (SaveImaged, LabelPictureSaverd, ObjectReportd, OverlaySaverd, VolumeReportd)
+SAVERS = (SaveImaged, ImageSaverd, LabelPictureSaverd, ObjectReportd, OverlaySaverd, PanelSaverd, VolumeReportd)
 Data = dict[str, Any]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medmamba_monai.collection.datasets.blood_cells import CELL_CLASSES, blood_cells
+from medmamba_monai.collection.datasets.brain_pairs import brain_pairs, check_brain_pairs, input_brain_pairs
 from medmamba_monai.collection.datasets.breast_ultrasound import BREAST_CLASSES, breast_ultrasound
 from medmamba_monai.collection.datasets.cardiac import cardiac
 from medmamba_monai.collection.datasets.common import (
@@ -39,14 +40,17 @@ __all__ = [
     "Item",
     "balanced_weights",
     "blood_cells",
+    "brain_pairs",
     "breast_ultrasound",
     "cardiac",
+    "check_brain_pairs",
     "fetal_head",
     "glands",
     "head_neck",
     "heart_groups",
     "hippocampus",
     "hippocampus_pairs",
+    "input_brain_pairs",
     "input_files",
     "input_hearts",
     "input_pairs",
@@ -65,6 +69,7 @@ __all__ = [
 # the name for ``prepare`` -> its data set
 SETS: dict[str, DataSet] = {
     "blood_cells": DataSet(blood_cells, 2, (3, 4), "medmamba_bloodcell_microscopy_classification"),
+    "brain_pairs": DataSet(brain_pairs, 2, (1, 2, 3, 4), "fusionmamba_brain_fusion"),
     "breast_ultrasound": DataSet(breast_ultrasound, 2, (1, 2, 3, 4), "medmamba_breast_ultrasound_classification"),
     "cardiac": DataSet(cardiac, 3, (1,), "umamba_acdc_mr_segmentation"),
     "fetal_head": DataSet(fetal_head, 2, (1, 2, 3, 4), "lightmunet_fetalhead_ultrasound_segmentation", fill_outlines),
