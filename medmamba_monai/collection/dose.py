@@ -93,7 +93,7 @@ def _like(x: Tensor, image: Any) -> Tensor:
     if not isinstance(image, MetaTensor):
         return x
     found = MetaTensor(x)
-    found.copy_meta_from(image)
+    found.copy_meta_from(image)  # type: ignore[no-untyped-call]
     return found
 
 
