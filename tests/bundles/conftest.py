@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.bundles.forked import LIMIT, LoadedProcess
+from tests.bundles.several_files import HEARTS, paired, write_hearts, write_plans
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = sorted(folder.name for folder in BUNDLES.iterdir() if (folder / "configs" / "metadata.json").is_file())
@@ -29,7 +30,9 @@ def metadata(name: str) -> dict:
 def shipped_split(name: str) -> dict[str, list[str]]:
     """Some cases of each section of the bundle's own split list, of every class where there are classes."""
     split = json.loads((BUNDLES / name / "configs" / "splits.json").read_text(encoding="utf-8"))
-    if name.endswith("segmentation"):
+    if name.endswith("registration"):
+        return paired(split, SECTIONS)
+    if not name.endswith("classification"):
         return {section: split[section][:count] for section, count in SECTIONS.items()}
     return {section: balanced(split[section], count, split.get("labels", {})) for section, count in SECTIONS.items()}
 
@@ -94,7 +97,21 @@ def write_pictures(folder: Path, name: str) -> None:
         Image.fromarray(picture.squeeze()).save(folder / "images" / f"{case}.png")
 
 
+def write_pairs(folder: Path, name: str) -> None:
+    """Noise with a square at one place in both pictures, of which the second is in colour."""
+    rng = np.random.default_rng(0)
+    for case in sum(shipped_split(name).values(), []):
+        for part, colours in (("images", 1), ("second", 3)):
+            picture = rng.integers(0, 120, (96, 128, colours)).astype(np.uint8)
+            picture[30:60, 40:80] += 100
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture.squeeze()).save(folder / part / f"{case}.png")
+
+
 WRITERS: dict[str, Callable[[Path, str], None]] = {
+    HEARTS: lambda folder, name: write_hearts(folder, sum(shipped_split(name).values(), [])),
+    "_dose": lambda folder, name: write_plans(folder, sum(shipped_split(name).values(), [])),
+    "fusion": write_pairs,
     **dict.fromkeys(GRIDS, write_volumes),
     **dict.fromkeys(OUTLINED, write_outlined_pictures),
     "classification": write_pictures,
