@@ -53,7 +53,7 @@ def test_plans(tmp_path: Path) -> None:
     assert "--image CT --organs MAP --targets MAP" in commands(found)["one image"]
 
 
-@pytest.mark.parametrize(("own", "text"), [(2.5, "Dose score, Gy of Net"), (3.5, "Rival beats this bundle")])
+@pytest.mark.parametrize(("own", "text"), [(2.5, "Dose score in Gy of Net"), (3.5, "Rival beats this bundle")])
 def test_a_smaller_dose_score_is_better(own: float, text: str, tmp_path: Path) -> None:
     found = bundle(tmp_path, "dose", 8, [32, 16], 1)
     numbers = {"Net": own, "Rival": 3.0, "Worse": 4.0}
