@@ -11,14 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from medmamba_monai.networks.nets import MedMamba, UMamba
-from medmamba_monai.weights import backbone_rules, hybrid_rules, restoration_rules, vim_rules, volume_rules, vss_rules
+from medmamba_monai.weights import (
+    backbone_rules,
+    generation_rules,
+    hybrid_rules,
+    restoration_rules,
+    vim_rules,
+    volume_rules,
+    vss_rules,
+)
 
 logger = logging.getLogger(__name__)
 
 _CONTAINERS = ("network_weights", "state_dict", "model_state_dict", "model", "network", "net")
 _WRAPPERS = ("module.", "_orig_mod.")
 _SHOWN = 8
-_WITH_UNUSED = (vss_rules, backbone_rules, hybrid_rules, volume_rules, restoration_rules)
+_WITH_UNUSED = (vss_rules, backbone_rules, hybrid_rules, volume_rules, restoration_rules, generation_rules)
 
 
 class WeightsError(ValueError):
@@ -29,8 +37,8 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
     """Rename and fold the keys of a checkpoint so that ``network.load_state_dict`` takes them strictly.
 
     Understands the authors' names of MedMamba, U-Mamba (bottleneck and encoder, 2D and 3D, of the released code and of
-    the paper's), mamba-ssm's ``Mamba`` and
-    ``Mamba2``, S4, S4D and the PyTorch port of S5, and our own; checkpoints of nnU-Net trainers and other dicts that
+    the paper's) and of the other networks whose authors published code, mamba-ssm's ``Mamba`` and ``Mamba2``, S4, S4D
+    and the PyTorch port of S5, and our own; checkpoints of nnU-Net trainers and other dicts that
     hold the weights under one key; prefixes left by DataParallel and torch.compile; and the copies of keys that
     U-Mamba's modules register twice.
 
@@ -52,7 +60,7 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
     """
     state = unwrap(state_dict)
     own = network.state_dict()
-    rename = _renamer(network)
+    rename, foreign = _renamer(network), generation_rules.speaks_of_others(network, state)
     converted: dict[str, Tensor] = {}
     clashes, unused = [], []
     for key, value in state.items():
@@ -61,9 +69,10 @@ def convert(state_dict: Mapping[str, Any], network: nn.Module) -> dict[str, Tens
             unused.append(key)
             continue
         # our own names pass as they are: a checkpoint saved here converts to itself
-        if key not in own:
+        if foreign or key not in own:
             key = rename(key)
             value = restoration_rules.reshape(key, backbone_rules.reshape(network, key, value))
+            value = generation_rules.reshape(network, key, value)
         if value.is_complex() and key in own and not own[key].is_complex():
             value = torch.view_as_real(value)
         if key in own and value.shape == (*own[key].shape, 1, 1):
@@ -112,7 +121,7 @@ def _renamer(network: nn.Module) -> Callable[[str], str]:
         return lambda key: _rename_umamba(key, last)
     if isinstance(network, MedMamba):
         return _rename_medmamba
-    for rules in (vss_rules, vim_rules, backbone_rules, hybrid_rules, volume_rules, restoration_rules):
+    for rules in (vss_rules, vim_rules, *_WITH_UNUSED[1:]):
         rename: Callable[[str], str] | None = rules.renamer(network)
         if rename is not None:
             return rename

@@ -197,13 +197,15 @@ class PlaneTransformer(nn.Module):
         """The map as a plane: (B, C, *grid) to (B, C, rows, columns)."""
         if not self.volume:
             return x
-        return x.unflatten(2, (self.fold, -1)).movedim(4, 2).flatten(4).flatten(2, 3)
+        plane: Tensor = x.unflatten(2, (self.fold, -1)).movedim(4, 2).flatten(4).flatten(2, 3)
+        return plane
 
     def put_back(self, plane: Tensor) -> Tensor:
         """The inverse of `lay_out`."""
         if not self.volume:
             return plane
-        return plane.unflatten(3, (-1, self.width)).unflatten(2, (-1, self.fold)).movedim(2, 4).flatten(2, 3)
+        x: Tensor = plane.unflatten(3, (-1, self.width)).unflatten(2, (-1, self.fold)).movedim(2, 4).flatten(2, 3)
+        return x
 
     def forward(self, plane: Tensor) -> Tensor:
         (rows, columns), side = self.patches, self.side

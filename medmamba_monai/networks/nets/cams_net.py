@@ -15,7 +15,7 @@ from medmamba_monai.networks.blocks.checkpoint import run
 from medmamba_monai.networks.blocks.patches import PatchEmbed, crop, pad_to_multiple
 from medmamba_monai.networks.blocks.registration import sinusoidal_positions
 from medmamba_monai.networks.layers.precision import autocast_dtype, in_float32, saturate, without_autocast
-from medmamba_monai.networks.nets.variant import PublishedNetwork, Source
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source
 
 
 class CAMSNet(PublishedNetwork):
@@ -58,7 +58,7 @@ class CAMSNet(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "CAMS: Convolution and Attention-Free Mamba-based Cardiac Image Segmentation (arXiv 2406.05786)",
         "https://github.com/kabbas570/CAMS-Net @ 132f729",
-        "not recorded here: see the repository before you copy from it; this package copies nothing",
+        NO_FILE,
         "nothing against the authors' numbers: built from the paper and its code's structure, checked by the contract",
     )
 

@@ -14,7 +14,7 @@ from medmamba_monai.networks.blocks.arguments import check_choice, check_input, 
 from medmamba_monai.networks.blocks.checkpoint import run
 from medmamba_monai.networks.blocks.resized_scan import FrequencyScan, resize
 from medmamba_monai.networks.layers.precision import in_float32, saturate
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 
 class FDVisionMamba(PublishedNetwork):
@@ -59,7 +59,7 @@ class FDVisionMamba(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "FD-Vision Mamba for Endoscopic Exposure Correction (arXiv 2402.06378)",
         "https://github.com/zzr-idam/FDV-NET @ b118e7c",
-        UNRECORDED,
+        NO_FILE,
         "a small network of either design with its equations, the released one on the authors' names of weights; the "
         "count of parameters leaves out the authors' unused convolutions",
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medmamba_monai.networks.blocks.arguments import check_positive
 from medmamba_monai.networks.blocks.graph_mamba import GATMambaBlock
 from medmamba_monai.networks.layers.precision import in_float32, saturate, without_autocast
-from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 
 class GATMamba(PublishedNetwork):
@@ -58,7 +58,7 @@ class GATMamba(PublishedNetwork):
         "Combining Graph Neural Network and Mamba to Capture Local and Global Tissue Spatial Relationships in Whole "
         "Slide Images (arXiv 2406.04377)",
         "https://github.com/rina-ding/gat-mamba @ 215acf5",
-        "not recorded here; this package copies nothing",
+        NO_FILE,
         "both outputs and gradients of a small network; parameter counts but for the dead weights",
     )
 

@@ -187,6 +187,7 @@ class GFEMamba(PublishedNetwork):
         value leads to, which are not here. Numbers should be standardised.
     """
 
+    first: Tensor
     encoder_parts: ClassVar[tuple[str, ...]] = ("generator",)
     variants: ClassVar[Mapping[str, Variant]] = MappingProxyType({"adni": Variant({}, 478_596_790)})
     source: ClassVar[Source] = _SOURCE

@@ -13,7 +13,7 @@ from medmamba_monai.networks.blocks.decoders import ExpandDecoder, ExpandHead
 from medmamba_monai.networks.blocks.mamba_vision import ConvHalve, ConvResidual, ConvStem, VisionMixer, WindowStage
 from medmamba_monai.networks.blocks.pyramid import Pyramid
 from medmamba_monai.networks.blocks.vss import check_encoder_arguments, drop_paths, init_linear
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 
 class HMTUNet(PublishedNetwork):
@@ -67,7 +67,7 @@ class HMTUNet(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "HMT-UNet: A hybird Mamba-Transformer Vision UNet for Medical Image Segmentation (arXiv 2408.11289)",
         "https://github.com/simzhangbest/HMT-Unet @ 2e84d2d",
-        UNRECORDED + "; it contains MambaVision's code, under the NVIDIA Source Code License-NC",
+        NO_FILE + "; it contains MambaVision's code, under the NVIDIA Source Code License-NC",
         "outputs and gradients of a small network of the released design; parameter count of its full size",
     )
 

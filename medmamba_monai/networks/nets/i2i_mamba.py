@@ -53,18 +53,19 @@ class I2IMamba(PublishedNetwork):
 
     Notes:
         The scan is that of the authors' later code: a spiral from the corner to the centre and back, in image space.
-        Scans of the map's Fourier transform, which the paper's last version adds, are not here. Their code holds a
-        transformer that nothing uses and works for maps of 64 x 64 in the bottleneck only; here the spiral is computed
-        for any size, odd maps are cropped where they are joined, and the borders of small maps are reflected several
-        times. The discriminator and the losses are those of any conditional adversarial network, for example MONAI's
-        `PatchDiscriminator` and `PatchAdversarialLoss`.
+        Scans of the map's Fourier transform, which the paper's last version adds (dual-domain Mamba), are not here: the
+        published code has none, and what could be read of that version leaves open how the complex numbers are scanned
+        and joined with the map. Their code holds a transformer that nothing uses and works for maps of 64 x 64 in the
+        bottleneck only; here the spiral is computed for any size, odd maps are cropped where they are joined, and the
+        borders of small maps are reflected several times. The discriminator and the losses are those of any conditional
+        adversarial network, for example MONAI's `PatchDiscriminator` and `PatchAdversarialLoss`.
     """
 
     variants: ClassVar[Mapping[str, Variant]] = MappingProxyType({"defaults": Variant({}, 20_470_977)})
     source: ClassVar[Source] = Source(
         "I2I-Mamba: Multi-modal Medical Image Synthesis via Selective State Space Modeling (arXiv 2405.14022)",
         "https://github.com/icon-lab/I2I-Mamba @ 12f6739",
-        "a LICENSE file, whose terms are not recorded here; this package copies nothing",
+        "MIT",
         "the order of operations of the authors' code, written plainly and compared on random weights; no parameter "
         "count is printed",
     )

@@ -15,7 +15,7 @@ from medmamba_monai.networks.blocks.patches import PatchMerging
 from medmamba_monai.networks.blocks.plain import PatchTokens
 from medmamba_monai.networks.layers.precision import in_float32, saturate
 from medmamba_monai.networks.layers.sequence_mixer import SequenceMixer
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 # The axes from the slowest to the fastest, and a minus where the layer reads backwards; the layers take them in turn.
 ORDERS: Mapping[int, tuple[str, ...]] = MappingProxyType(
@@ -93,7 +93,7 @@ class MambaND(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "Mamba-ND: Selective State Space Modeling for Multi-Dimensional Data (arXiv 2402.05892)",
         "https://github.com/jacklishufan/Mamba-ND @ 180373b",
-        UNRECORDED,
+        NO_FILE,
         "a small 2D and a small 3D network against the equations, on the authors' names; sizes near the paper's",
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medmamba_monai.networks.blocks.arguments import check_positive
 from medmamba_monai.networks.blocks.decoders import ExpandDecoder, ExpandHead
 from medmamba_monai.networks.blocks.vss import VSSEncoder, drop_paths, init_linear, vss_stage
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 
 class MambaUNet(PublishedNetwork):
@@ -58,7 +58,7 @@ class MambaUNet(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "Mamba-UNet: UNet-Like Pure Visual Mamba for Medical Image Segmentation (arXiv 2402.05079)",
         "https://github.com/ziyangwang007/Mamba-UNet @ dfe92ba",
-        UNRECORDED,
+        NO_FILE,
         "outputs and gradients of a small network; parameter counts of two configurations",
     )
 

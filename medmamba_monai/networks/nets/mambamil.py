@@ -19,10 +19,9 @@ from medmamba_monai.networks.layers.precision import in_float32, saturate
 from medmamba_monai.networks.layers.reordered import ReorderedMamba
 from medmamba_monai.networks.layers.s4d import S4D
 from medmamba_monai.networks.layers.vim import VimMamba
-from medmamba_monai.networks.nets.variant import PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 _MAMBAMIL = "https://github.com/isyangshu/MambaMIL @ 9aea39e"
-_NONE = "not recorded here; this package copies nothing"
 
 
 class MambaMIL(PublishedNetwork):
@@ -73,7 +72,7 @@ class MambaMIL(PublishedNetwork):
         "MambaMIL: Enhancing Long Sequence Modeling with Sequence Reordering in Computational Pathology "
         "(arXiv 2403.06800)",
         _MAMBAMIL,
-        _NONE,
+        NO_FILE,
         "outputs and gradients of three small networks, one of each mixer; parameter counts",
     )
 
@@ -147,7 +146,7 @@ class S4MIL(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "Structured State Space Models for Multiple Instance Learning in Digital Pathology (arXiv 2306.15789)",
         f"{_MAMBAMIL} (models/S4MIL.py)",
-        _NONE,
+        NO_FILE,
         "output and gradients of a small network; parameter count",
     )
 
@@ -216,7 +215,7 @@ class MamMIL(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "MamMIL: Multiple Instance Learning for Whole Slide Images with State Space Models (arXiv 2403.05160)",
         "https://github.com/Vison307/MamMIL @ 64736e1",
-        _NONE,
+        NO_FILE,
         "output and gradients of a small network (released design) and of its two Mamba-2 layers; parameter count",
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medmamba_monai.networks.blocks.arguments import check_choice, check_input, check_positive, per_stage
 from medmamba_monai.networks.blocks.patches import PatchEmbed, PatchMerging
 from medmamba_monai.networks.blocks.ss_conv_ssm import SSConvSSM
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 _SMALL_DIMS, _BASE_DIMS = [96, 192, 384, 768], [128, 256, 512, 1024]
 
@@ -69,7 +69,7 @@ class MedMamba(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "MedMamba: Vision Mamba for Medical Image Classification (arXiv 2403.03849)",
         "https://github.com/YubiaoYue/MedMamba @ 104beb3",
-        UNRECORDED,
+        NO_FILE,
         "outputs and gradients of a small network; parameter counts of the sizes of the code and of the paper",
     )
 

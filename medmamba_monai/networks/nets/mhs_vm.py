@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from medmamba_monai.networks.nets.variant import UNRECORDED, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, Source, Variant
 from medmamba_monai.networks.nets.vm_unet import VMUNet
 
 
@@ -58,7 +58,7 @@ class MHSVM(VMUNet):
     source: ClassVar[Source] = Source(
         "MHS-VM: Multi-Head Scanning in Parallel Subspaces for Vision Mamba (arXiv 2406.05992)",
         "https://github.com/PixDeep/MHS-VM @ 3e4241e",
-        UNRECORDED,
+        NO_FILE,
         "a mixer against the equations, on the authors' names; the frame is VM-UNet's, which has an oracle",
     )
 

@@ -15,7 +15,7 @@ from medmamba_monai.networks.blocks.patches import OverlapPatchEmbed, PatchMergi
 from medmamba_monai.networks.blocks.pyramid import Pyramid
 from medmamba_monai.networks.blocks.vss import check_encoder_arguments, drop_paths, init_linear
 from medmamba_monai.networks.nets.classifier import PyramidClassifier
-from medmamba_monai.networks.nets.variant import UNRECORDED, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, Source, Variant
 
 _SMALL_DIMS, _BASE_DIMS = [96, 192, 384, 768], [128, 256, 512, 1024]
 
@@ -68,7 +68,7 @@ class MicroscopicMamba(PyramidClassifier):
     source: ClassVar[Source] = Source(
         "Microscopic-Mamba: Revealing the Secrets of Microscopic Images with Just 4M Parameters (arXiv 2409.07896)",
         "https://github.com/zs1314/Microscopic-Mamba @ 8ee034b",
-        UNRECORDED,
+        NO_FILE,
         "parameter counts of three sizes, which with the unused layers are those of the authors' code",
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from medmamba_monai.networks.blocks.arguments import check_positive
 from medmamba_monai.networks.blocks.decoders import ExpandDecoder, ExpandHead
 from medmamba_monai.networks.blocks.vss import VSSEncoder, vss_stage
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 from medmamba_monai.networks.nets.vmamba import CURRENT
 
 
@@ -61,7 +61,7 @@ class MSVMUNet(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "MSVM-UNet: Multi-Scale Vision Mamba UNet for Medical Image Segmentation (arXiv 2408.13735)",
         "https://github.com/gndlwch2w/msvm-unet @ abb1a8e",
-        UNRECORDED,
+        NO_FILE,
         "outputs and gradients of a small network; parameter counts of two sizes",
     )
 

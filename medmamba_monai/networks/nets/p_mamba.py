@@ -16,7 +16,7 @@ from medmamba_monai.networks.blocks.diffusion import DiffusionStage
 from medmamba_monai.networks.blocks.fusion import LevelProject
 from medmamba_monai.networks.blocks.vss import check_encoder_arguments, drop_paths
 from medmamba_monai.networks.layers.precision import in_float32, saturate
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 
 class PMamba(PublishedNetwork):
@@ -63,7 +63,7 @@ class PMamba(PublishedNetwork):
         "P-Mamba: Marrying Perona Malik Diffusion with Mamba for Efficient Pediatric Echocardiographic Left "
         "Ventricular Segmentation (arXiv 2402.08506)",
         "https://github.com/yezizi1022/P-Mamba @ 59b447f",
-        UNRECORDED,
+        NO_FILE,
         "built from the paper and the encoder of the authors' code; nothing to compare with. The encoder has 47.8 "
         "million parameters, and 52.77 million are printed for the whole",
     )

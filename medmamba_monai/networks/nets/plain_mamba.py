@@ -16,7 +16,7 @@ from medmamba_monai.networks.blocks.plain import PatchTokens
 from medmamba_monai.networks.blocks.vss import init_linear
 from medmamba_monai.networks.layers.plain_mamba import PlainMambaMixer
 from medmamba_monai.networks.layers.precision import Saturate, in_float32, saturate
-from medmamba_monai.networks.nets.variant import ENCODER_PARTS, UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import ENCODER_PARTS, NO_FILE, PublishedNetwork, Source, Variant
 
 _RELEASED: Mapping[str, Any] = MappingProxyType({"selection": "raster", "drop_path_rate": 0.2})
 
@@ -78,7 +78,7 @@ class PlainMamba(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "PlainMamba: Improving Non-Hierarchical Mamba in Visual Recognition (arXiv 2403.17695)",
         "https://github.com/ChenhongyiYang/PlainMamba @ 0a3aae7",
-        UNRECORDED,
+        NO_FILE,
         "a small network against the equations, on the authors' names; sizes, which without the head are the paper's",
     )
 

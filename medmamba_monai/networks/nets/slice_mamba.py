@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from medmamba_monai.networks.blocks.arguments import check_choice, check_positive
-from medmamba_monai.networks.nets.variant import UNRECORDED, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, Source, Variant
 from medmamba_monai.networks.nets.vm_unet import VMUNet
 
 _DEPTHS = {"depths": [2, 2, 9, 2], "depths_decoder": [2, 2, 2, 1]}
@@ -60,7 +60,7 @@ class SliceMamba(VMUNet):
     source: ClassVar[Source] = Source(
         "SliceMamba with Neural Architecture Search for Medical Image Segmentation (arXiv 2407.08481)",
         "https://github.com/fAnchao1/SliceMamba @ 19d2830",
-        UNRECORDED,
+        NO_FILE,
         "a mixer against the equations, on the authors' names; the frame is VM-UNet's, which has an oracle",
     )
 

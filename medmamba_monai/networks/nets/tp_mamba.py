@@ -19,7 +19,7 @@ from medmamba_monai.networks.blocks.patches import crop, pad_to_multiple
 from medmamba_monai.networks.blocks.positions import resize_positions
 from medmamba_monai.networks.blocks.u_mamba import InstanceNorm
 from medmamba_monai.networks.layers.precision import Saturate, in_float32, saturate, without_autocast
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 
 class TPMamba(PublishedNetwork):
@@ -72,7 +72,7 @@ class TPMamba(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "Tri-Plane Mamba: Efficiently Adapting Segment Anything Model for 3D Medical Images (arXiv 2409.08492)",
         "https://github.com/xmed-lab/TP-Mamba @ 457597d",
-        UNRECORDED,
+        NO_FILE,
         "adapters, additions and the whole network by their equations; the authors' code was read, not run",
     )
 

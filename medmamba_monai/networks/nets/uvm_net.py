@@ -15,7 +15,7 @@ from medmamba_monai.networks.blocks.arguments import check_choice, check_input, 
 from medmamba_monai.networks.blocks.checkpoint import run
 from medmamba_monai.networks.blocks.resized_scan import PlaceAndChannelScan, resize
 from medmamba_monai.networks.layers.precision import in_float32, saturate
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 
 class UVMStage(nn.Module):
@@ -105,7 +105,7 @@ class UVMNet(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "U-shaped Vision Mamba for Single Image Dehazing (arXiv 2402.04139)",
         "https://github.com/zzr-idam/UVM-Net @ d3d70d8",
-        UNRECORDED,
+        NO_FILE,
         "a small network of either design with its equations, on the authors' names of weights",
     )
 

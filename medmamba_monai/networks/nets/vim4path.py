@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medmamba_monai.networks.blocks.arguments import check_choice
-from medmamba_monai.networks.nets.variant import UNRECORDED, Source, Variant
+from medmamba_monai.networks.nets.variant import Source, Variant
 from medmamba_monai.networks.nets.vim import Vim
 
 
@@ -63,7 +63,7 @@ class Vim4Path(Vim):
     source: ClassVar[Source] = Source(
         "Vim4Path: Self-Supervised Vision Mamba for Histopathology Images (arXiv 2404.13222)",
         "https://github.com/AtlasAnalyticsLab/Vim4Path @ 553ba2c",
-        UNRECORDED,
+        "MIT",
         "its layers as those of Vim; tokens and positions of both designs by their equations; the authors' code was "
         "read, not run",
     )

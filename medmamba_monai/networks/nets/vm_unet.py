@@ -11,7 +11,7 @@ from torch import Tensor
 from medmamba_monai.networks.blocks.arguments import check_positive, per_stage
 from medmamba_monai.networks.blocks.decoders import ExpandDecoder, ExpandHead
 from medmamba_monai.networks.blocks.vss import VSSEncoder, drop_paths, init_linear, vss_stage
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 _ISIC: Mapping[str, Any] = MappingProxyType({"depths": [2, 2, 2, 2], "depths_decoder": [2, 2, 2, 1]})
 
@@ -69,7 +69,7 @@ class VMUNet(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "VM-UNet: Vision Mamba UNet for Medical Image Segmentation (arXiv 2402.02491)",
         "https://github.com/JCruan519/VM-UNet @ 43c495b",
-        UNRECORDED,
+        NO_FILE,
         "outputs and gradients of a small network; parameter counts of three configurations",
     )
 

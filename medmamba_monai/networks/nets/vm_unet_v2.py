@@ -15,7 +15,7 @@ from medmamba_monai.networks.blocks.fusion import ConvAttention, LevelProduct, L
 from medmamba_monai.networks.blocks.patches import crop
 from medmamba_monai.networks.blocks.vss import VSSEncoder
 from medmamba_monai.networks.layers.precision import in_float32, saturate
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 
 class VMUNetV2(PublishedNetwork):
@@ -60,7 +60,7 @@ class VMUNetV2(PublishedNetwork):
     source: ClassVar[Source] = Source(
         "VM-UNET-V2: Rethinking Vision Mamba UNet for Medical Image Segmentation (arXiv 2403.09157)",
         "https://github.com/nobodyplayer1/VM-UNetV2 @ b65f04c",
-        UNRECORDED,
+        NO_FILE,
         "outputs and gradients of a small network; parameter count without the authors' unused layers",
     )
 

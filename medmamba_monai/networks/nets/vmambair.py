@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from medmamba_monai.networks.blocks.arguments import check_positive
 from medmamba_monai.networks.blocks.omni import OmniScanBlock
 from medmamba_monai.networks.nets.restoration_unet import RestorationUNet
-from medmamba_monai.networks.nets.variant import UNRECORDED, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, Source, Variant
 
 _ENLARGE: Mapping[str, Any] = MappingProxyType(
     {"in_channels": 3, "depths": [6, 2, 2, 1], "refinement": 6, "scale": 4, "channel_width": 1}
@@ -68,7 +68,7 @@ class VmambaIR(RestorationUNet):
     source: ClassVar[Source] = Source(
         "VmambaIR: Visual State Space Model for Image Restoration (arXiv 2403.11423)",
         "https://github.com/AlphacatPlus/VmambaIR @ 7228c4f",
-        UNRECORDED,
+        NO_FILE,
         "a small network for either task with its equations, on the authors' names of weights; sizes as in the "
         "authors' options",
     )

@@ -13,7 +13,7 @@ from medmamba_monai.networks.blocks.arguments import check_choice, check_input, 
 from medmamba_monai.networks.blocks.patches import PatchEmbed, PatchExpand, PatchMerging, crop
 from medmamba_monai.networks.blocks.recurrent import CellState, PatchInflate, VMRNNCell
 from medmamba_monai.networks.blocks.vss import drop_paths
-from medmamba_monai.networks.nets.variant import UNRECORDED, PublishedNetwork, Source, Variant
+from medmamba_monai.networks.nets.variant import NO_FILE, PublishedNetwork, Source, Variant
 
 
 class VMRNN(PublishedNetwork):
@@ -70,7 +70,7 @@ class VMRNN(PublishedNetwork):
         "VMRNN: Integrating Vision Mamba and LSTM for Efficient and Accurate Spatiotemporal Forecasting "
         "(arXiv 2403.16536)",
         "https://github.com/yyyujintang/VMRNN-PyTorch @ be7efe4",
-        UNRECORDED,
+        NO_FILE,
         "equations of both designs written out on the same weights; the authors' code was read, not run",
     )
 
