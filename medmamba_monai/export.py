@@ -6,7 +6,7 @@ While a graph is recorded every scan takes its plain form (`ops.backends.chunked
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,45 +18,48 @@ __all__ = ["FORMATS", "difference", "program", "read", "save_onnx", "save_progra
 FORMATS = {"torchscript": ".ts", "pt2": ".pt2", "onnx": ".onnx"}
 Path = str | os.PathLike[str]
 Texts = Mapping[str, str]
+# an image, or all inputs of a network that takes several
+Given = Tensor | Sequence[Tensor]
 
 
-def save_torchscript(network: nn.Module, image: Tensor, file: Path, texts: Texts | None = None) -> None:
+def save_torchscript(network: nn.Module, given: Given, file: Path, texts: Texts | None = None) -> None:
     """Trace a network and write it, for any batch and size, with texts as extra files of the archive.
 
     Args:
         network: a network in evaluation mode.
-        image: an input; one of another size may be given to the file.
+        given: an image, or the network's several inputs; others of another size may be given to the file.
         file: path to write. Do not rename it afterwards: the root of the archive is the file's stem.
         texts: names and contents of extra files, such as ``metadata.json``.
 
     Shape:
-        image (B, C, *S).
+        given (B, C, *S).
     """
     with torch.no_grad():
-        traced = torch.jit.trace(network, image, check_trace=False)
+        traced = torch.jit.trace(network, _all(given), check_trace=False)
     torch.jit.save(traced, os.fspath(file), dict(texts or {}))
 
 
-def program(network: nn.Module, image: Tensor, any_size: bool = False) -> torch.export.ExportedProgram:
+def program(network: nn.Module, given: Given, any_size: bool = False) -> torch.export.ExportedProgram:
     """Record a network with torch.export, for any batch of at least 2 or, with a batch of 1 given, for this one alone.
 
     Args:
         network: a network in evaluation mode.
-        image: an input.
+        given: an image, or the network's several inputs, all with the batch as their first axis.
         any_size: leave the spatial size open too; recording takes several times longer.
 
     Shape:
-        image (B, C, *S).
+        given (B, C, *S).
 
     Example:
         >>> recorded = program(nn.Conv2d(1, 3, 3).eval(), torch.zeros(2, 1, 8, 8), any_size=True)
         >>> recorded.module()(torch.zeros(4, 1, 5, 9)).shape
         torch.Size([4, 3, 3, 7])
     """
-    batch = {0: torch.export.Dim.DYNAMIC} if image.shape[0] > 1 else {}
-    size = dict.fromkeys(range(2, image.dim()), torch.export.Dim.DYNAMIC) if any_size else {}
+    inputs = _all(given)
+    open_axes = [[*range(len(x) > 1), *(range(2, x.dim()) if any_size else ())] for x in inputs]
+    free = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in open_axes)
     with torch.no_grad():
-        return torch.export.export(network, (image,), dynamic_shapes=({**batch, **size},))
+        return torch.export.export(network, inputs, dynamic_shapes=free)
 
 
 def save_program(recorded: torch.export.ExportedProgram, file: Path, texts: Texts | None = None) -> None:
@@ -73,6 +76,9 @@ def save_program(recorded: torch.export.ExportedProgram, file: Path, texts: Text
 def save_onnx(recorded: torch.export.ExportedProgram, file: Path, texts: Texts | None = None) -> None:
     """Write a recorded network as ONNX, with texts among the properties of the model.
 
+    One input is called ``image``, several have their names in the network's ``forward``; outputs are ``pred``,
+    ``pred_2`` and so on.
+
     Args:
         recorded: result of `program`.
         file: path to write.
@@ -82,9 +88,12 @@ def save_onnx(recorded: torch.export.ExportedProgram, file: Path, texts: Texts |
         onnxscript's optimiser is left out: it takes minutes for networks with many scans, and onnxruntime simplifies
         the graph itself when it loads the file.
     """
-    converted = torch.onnx.export(
-        recorded, (), dynamo=True, verbose=False, optimize=False, input_names=["image"], output_names=["pred"]
-    )
+    inputs, outputs = list(recorded.graph_signature.user_inputs), len(recorded.graph_signature.user_outputs)
+    names = {
+        "input_names": ["image"] if len(inputs) == 1 else [str(name) for name in inputs],
+        "output_names": ["pred", *(f"pred_{number}" for number in range(2, outputs + 1))],
+    }
+    converted = torch.onnx.export(recorded, (), dynamo=True, verbose=False, optimize=False, **names)
     assert converted is not None
     for node in converted.model.graph:
         # A missing bias is written as an expanded zero, which onnxruntime refuses; a real one is a stored tensor.
@@ -97,42 +106,51 @@ def save_onnx(recorded: torch.export.ExportedProgram, file: Path, texts: Texts |
     converted.save(os.fspath(file))
 
 
-def read(file: Path) -> Callable[[Tensor], Tensor]:
-    """A written file as a function from an image to the network's output, run by torch or onnxruntime.
+def read(file: Path, threads: int = 0) -> Callable[..., Any]:
+    """A written file as a function from the inputs to the network's output, run by torch or onnxruntime.
 
     Args:
         file: path with one of the suffixes of `FORMATS`.
+        threads: threads of onnxruntime; 0: its own choice. torch has a setting of its own for all it runs.
     """
     path = os.fspath(file)
     if path.endswith(".ts"):
-        loaded: Callable[[Tensor], Tensor] = torch.jit.load(path)
+        loaded: Callable[..., Any] = torch.jit.load(path)
         return loaded
     if path.endswith(".pt2"):
         return torch.export.load(path).module()
     import onnxruntime
 
-    session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (entry,) = session.get_inputs()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
 
-    def run(image: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {entry.name: image.numpy()})[0])
+    def run(*inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        found = session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
+        return torch.from_numpy(found[0]) if len(found) == 1 else tuple(map(torch.from_numpy, found))
 
     return run
 
 
-def difference(exported: Callable[[Tensor], Tensor], network: nn.Module, image: Tensor) -> float:
+def difference(exported: Callable[..., Any], network: nn.Module, given: Given) -> float:
     """Largest difference between an exported network and the network, as a part of the largest output.
 
     Args:
         exported: result of `read`.
         network: the network in evaluation mode.
-        image: an input.
+        given: an image, or the network's several inputs; of several outputs the one that differs most counts.
 
     Shape:
-        image (B, C, *S).
+        given (B, C, *S).
     """
     with torch.no_grad():
-        expected, found = network(image), exported(image)
-    if found.shape != expected.shape:
+        expected, found = _all(network(*_all(given))), _all(exported(*_all(given)))
+    if [y.shape for y in found] != [y.shape for y in expected]:
         return float("inf")
-    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
+    parts = [(y - e).abs().max() / e.abs().max().clamp(min=1e-6) for y, e in zip(found, expected, strict=True)]
+    return max(map(float, parts))
+
+
+def _all(given: Given) -> tuple[Tensor, ...]:
+    return (given,) if isinstance(given, Tensor) else tuple(given)

@@ -17,7 +17,7 @@ from medmamba_monai.collection.bundles import Bundle, add_bundles_option, find_b
 from medmamba_monai.collection.checkpoint import load_weights
 from medmamba_monai.collection.checks import InputError, check_output_dir
 
-__all__ = ["export_bundle", "main"]
+__all__ = ["export_bundle", "load_network", "main"]
 
 # Part of the largest output that file and network may differ by; float32 sums in another order differ by 1e-6.
 TOLERANCE = 1e-3
@@ -71,7 +71,7 @@ def export_bundle(
     if output.suffix != suffix:
         raise InputError(f"{output} does not end in {suffix}, as {kind} files do: give --output {output.stem}{suffix}")
     check_output_dir(output.parent)
-    network = _network(bundle, checkpoint)
+    network = load_network(bundle, checkpoint)
     shape, free = bundle.input_shape, any_size or kind == "torchscript"
     generator = torch.Generator().manual_seed(0)
     images = [torch.randn(batch, *shape, generator=generator) for batch in (2, 1, 3)]
@@ -92,7 +92,16 @@ def export_bundle(
     return apart
 
 
-def _network(bundle: Bundle, checkpoint: str | Path | None) -> nn.Module:
+def load_network(bundle: Bundle, checkpoint: str | Path | None = None) -> nn.Module:
+    """The network of a bundle with its weights, in evaluation mode.
+
+    Args:
+        bundle: the bundle.
+        checkpoint: other weights than the bundle's.
+
+    Raises:
+        InputError: when the weights cannot be read.
+    """
     from monai.bundle import ConfigParser
 
     parser = ConfigParser(bundle.config("inference"))
