@@ -83,7 +83,7 @@ def test_uncertainty_is_compared_with_the_error(report: Path) -> None:
 
 def test_panels_of_the_middle_and_the_worst_case(report: Path) -> None:
     captions = json.loads((report / "pictures" / "captions.json").read_text(encoding="utf-8"))
-    assert captions["worst"].startswith("c2, PSNR, dB ") and captions["typical"].startswith("c1, ")
+    assert captions["worst"].startswith("c2, PSNR in dB ") and captions["typical"].startswith("c1, ")
     picture = Image.open(report / "pictures" / "worst.png")
     # plain, result, target, error and uncertainty, each with a margin, under a line of text
     assert picture.size == (5 * (12 + 6), 16 + 10)
@@ -109,9 +109,9 @@ def test_cards_show_plain_methods_as_rows(report: Path, tmp_path: Path) -> None:
     bundle = Bundle(root)
     assert list(bundle.networks) == ["Ours", "UNet", "as it was"]
     table = measured(bundle)
-    assert "PSNR, dB" in table and "\n| as it was |" in table and "| site | PSNR, dB, Ours |" in table
+    assert "PSNR in dB" in table and "\n| as it was |" in table and "| site | PSNR in dB, Ours |" in table
     value = f"{stored['Ours']['metrics']['psnr']['value']:.2f} ("
-    assert summary(bundle).startswith(f"PSNR, dB of Ours on the 3 cases of the test list: {value}")
+    assert summary(bundle).startswith(f"PSNR in dB of Ours on the 3 cases of the test list: {value}")
 
 
 def test_pictures_keep_levels_size_and_colour(tmp_path: Path) -> None:
