@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medmamba_monai.collection.checks import InputError
 from medmamba_monai.collection.datasets.common import Item, file_stem, open_folder, stems
@@ -76,7 +78,8 @@ def doses_from_tables(download: Path, dest: Path, cases: set[str]) -> bool:
         places, values = read_table(patient / "dose.csv")
         dose[places] = values
         affine = nibabel.load(dest / "images" / f"{patient.name}.nii.gz").affine
-        for part, volume in zip(PARTS, (targets, dose), strict=True):
+        volumes: dict[str, NDArray[Any]] = dict(zip(PARTS, (targets, dose), strict=True))
+        for part, volume in volumes.items():
             (dest / part).mkdir(exist_ok=True)
             image = nibabel.Nifti1Image(volume.reshape(SIDE, SIDE, SIDE), affine)
             nibabel.save(image, dest / part / f"{patient.name}.nii.gz")
