@@ -36,7 +36,7 @@ def keep_measured(image: Tensor, zero_filled: Tensor, mask: Tensor, maps: Tensor
     if mask.dim() != image.dim() or mask.shape[1] != 1:
         raise ValueError(f"mask has shape {tuple(mask.shape)}: give (batch, 1, {size}), or 1 for axes that are alike")
     if maps is None:
-        maps = image.new_tensor([1.0, 0.0]).expand(len(image), 1, *size, 2)
+        maps = image.new_tensor([1.0, 0.0]).expand(image.shape[0], 1, *size, 2)
     if maps.dim() != image.dim() + 1 or tuple(maps.shape[2:]) != (*size, 2):
         raise ValueError(f"maps has shape {tuple(maps.shape)}: give (batch, coils, {(*size, 2)})")
     with without_autocast(image):
