@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("medmamba_monai.collection.verify", "check bundles against every rule of a standard MONAI bundle"),
     "monailabel": ("medmamba_monai.apps.command", "make the folder that a MONAI Label server loads"),
     "export": ("medmamba_monai.collection.export_bundle", "write a bundle's network as TorchScript, .pt2 or ONNX"),
+    "runtimes": (
+        "medmamba_monai.collection.runtimes",
+        "compare a bundle's network in eager, bfloat16 and onnxruntime: speed, metric",
+    ),
     "cohort": ("medmamba_monai.collection.cohort", "run a bundle over a folder of images, shared out and resumable"),
     "sample": ("medmamba_monai.collection.sample", "segment the hippocampi of a real head, or of your own image"),
 }
