@@ -131,20 +131,21 @@ def metrics(bundle: Bundle, network: nn.Module, dataset_dir: str, cases: int) ->
 
     configs = bundle.root / "configs"
     changed: dict[str, Any] = {"validate#handlers": [], "validate#dataloader#batch_size": 1}
-    workflow = ConfigWorkflow(
-        config_file=[str(configs / f"{name}.json") for name in ("train", "evaluate")],
-        meta_file=str(configs / "metadata.json"),
-        logging_file=False,
-        workflow_type="evaluation",
-        bundle_root=str(bundle.root),
-        dataset_dir=dataset_dir,
-        device=torch.device("cpu"),
-        network=network.eval(),
-        initialize=["$monai.utils.set_determinism(seed=0)"],
-        **changed,
-    )
-    logging.disable(logging.INFO)
+    # the lines of MONAI's logs would tear the table apart
+    logging.disable(logging.WARNING)
     try:
+        workflow = ConfigWorkflow(
+            config_file=[str(configs / f"{name}.json") for name in ("train", "evaluate")],
+            meta_file=str(configs / "metadata.json"),
+            logging_file=False,
+            workflow_type="evaluation",
+            bundle_root=str(bundle.root),
+            dataset_dir=dataset_dir,
+            device=torch.device("cpu"),
+            network=network.eval(),
+            initialize=["$monai.utils.set_determinism(seed=0)"],
+            **changed,
+        )
         workflow.initialize()
         dataset = workflow.parser.get_parsed_content("validate#dataset")
         dataset.data = dataset.data[:cases]
