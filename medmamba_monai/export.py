@@ -89,7 +89,7 @@ def save_onnx(recorded: torch.export.ExportedProgram, file: Path, texts: Texts |
         the graph itself when it loads the file.
     """
     inputs, outputs = list(recorded.graph_signature.user_inputs), len(recorded.graph_signature.user_outputs)
-    names = {
+    names: dict[str, Any] = {
         "input_names": ["image"] if len(inputs) == 1 else [str(name) for name in inputs],
         "output_names": ["pred", *(f"pred_{number}" for number in range(2, outputs + 1))],
     }
