@@ -53,12 +53,14 @@ TRACES_OF_ONE_SIZE = {
     **dict.fromkeys(
         (
             "efficient_vmamba_2d",
+            "efficient_vmamba_3d",
             "fusion_mamba_2d",
             "i2i_mamba_2d",
             "local_vmamba_2d",
             "local_vim_2d",
             "mhs_vm_2d",
             "plain_mamba_2d",
+            "plain_mamba_3d",
             "slice_mamba_2d",
             "vm_ddpm_2d",
             "vm_ddpm_condition_3d",

@@ -50,11 +50,28 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "EfficientVMamba",
         {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16], "scan_stages": 1, "drop_path_rate": 0.0},
     ),
+    "efficient_vmamba_3d": (
+        "EfficientVMamba",
+        {"spatial_dims": 3, "depths": [1, 1], "dims": [8, 16], "scan_stages": 1, "drop_path_rate": 0.0},
+    ),
     "plain_mamba_2d": (
         "PlainMamba",
         {
             "spatial_dims": 2,
             "img_size": 16,
+            "patch_size": 4,
+            "dim": 12,
+            "depth": 2,
+            "stem_channels": 4,
+            "convolved": [0],
+            "d_conv": 3,
+        },
+    ),
+    "plain_mamba_3d": (
+        "PlainMamba",
+        {
+            "spatial_dims": 3,
+            "img_size": 8,
             "patch_size": 4,
             "dim": 12,
             "depth": 2,

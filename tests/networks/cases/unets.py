@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "vm_unet_3d": ("VMUNet", {"spatial_dims": 3, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]}),
     "vm_unet_2d": ("VMUNet", {"spatial_dims": 2, "depths": [1, 1], "depths_decoder": [1, 1], "dims": [8, 16]}),
     "mamba_unet_2d": ("MambaUNet", {"spatial_dims": 2, "depths": [1, 1], "dims": [8, 16]}),
     "mamba_unet_3d": ("MambaUNet", {"spatial_dims": 3, "depths": [1, 1], "dims": [4, 8], "order": "raster"}),
