@@ -110,10 +110,11 @@ def commands(bundle: Bundle) -> dict[str, str]:
     configs = root / "configs"
     run = f"python -m monai.bundle run --bundle_root {root} --config_file"
     train, evaluate = configs / "train.json", configs / "evaluate.json"
+    inference = f"{run} {configs / 'inference.json'}"
+    one = "one pair" if bundle.kind in ("fusion", "registration") else "one image"
     return {
-        f"one {'pair' if bundle.kind in ('fusion', 'registration') else 'image'}": f"{run} {configs / 'inference.json'} "
-        f"{FILES.get(bundle.kind, '--image IMAGE')} --output_dir OUT --overlay true",
-        "a folder of images": f"{run} {configs / 'inference.json'} --dataset_dir FOLDER --output_dir OUT",
+        one: f"{inference} {FILES.get(bundle.kind, '--image IMAGE')} --output_dir OUT --overlay true",
+        "a folder of images": f"{inference} --dataset_dir FOLDER --output_dir OUT",
         "training": f"{run} {train} --dataset_dir DATA",
         "evaluation": f"{run} \"['{train}','{evaluate}']\" --dataset_dir DATA --output_dir OUT",
     }
