@@ -26,7 +26,7 @@ def heart_ratios(labels: Tensor) -> Tensor:
     Example:
         >>> heart = torch.tensor([[[1, 2, 3, 3], [1, 2, 3, 0]]])
         >>> [round(x, 2) for x in heart_ratios(heart)[0].tolist()]
-        [0.69, 0.69, 1.1, 0.33, 0.0, 0.67, 1.0, 0.67]
+        [0.69, 0.69, 1.1, 0.5, 0.0, 0.5, 1.0, 0.5]
     """
     counts = torch.stack([(labels.round() == part).flatten(2).sum(-1) for part in (RIGHT, MUSCLE, LEFT)], -1).float()
     early, late = (counts[:, phase].unbind(-1) for phase in (0, 1))

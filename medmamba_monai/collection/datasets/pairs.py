@@ -45,7 +45,7 @@ def pairs_between(items: Sequence[Item], partners: int = 1, seed: int = 0) -> li
     Example:
         >>> items = [{"image": f"{n}.png", "label": f"{n}l.png", "case": n, "group": n} for n in "abc"]
         >>> [pair["case"] for pair in pairs_between(items)]
-        ['b_to_a', 'c_to_b', 'a_to_c']
+        ['c_to_a', 'c_to_b', 'a_to_c']
     """
     draw, pairs = random.Random(seed), []
     for fixed in items:
