@@ -67,10 +67,8 @@ def row(name: str, case: str) -> str:
 def traced(net: nn.Module, case: str, file: Path, given: Given, others: list[Given]) -> str:
     """TorchScript, at another size too; where a trace keeps its size, at this size, with the reason."""
     reason = TRACES_OF_ONE_SIZE.get(case)
-    # optimising a graph takes longer than running it
-    with torch.jit.optimized_execution(False):
-        sizes = [] if reason else [inputs(case)]
-        said = tried(net, file, lambda path: export.save_torchscript(net, given, path), [*others, *sizes])
+    sizes = [] if reason else [inputs(case)]
+    said = tried(net, file, lambda path: export.save_torchscript(net, given, path), [*others, *sizes])
     forget()
     return said if reason is None else said.replace("yes", "one size") + f": {reason}"
 
