@@ -133,9 +133,10 @@ class DoseDiffusion(nn.Module):
         if steps < 1 or whole % steps:
             raise ValueError(f"steps is {steps}: give a divisor of the scheduler's {whole} steps")
         self.network, self.scheduler = network, scheduler
+        # from the last step of training, which is all noise, down to the clean dose
+        scheduler.steps_offset = whole // steps - 1
         scheduler.set_timesteps(steps)
-        # MONAI steps back by whole // steps, so these end at the clean dose; its own list does not fit that
-        self.levels = list(range(whole - 1, -1, -(whole // steps)))
+        self.levels: list[int] = scheduler.timesteps.tolist()
         noise = torch.randn(TILE, TILE, generator=torch.Generator().manual_seed(0))
         self.register_buffer("start", noise, persistent=False)
 

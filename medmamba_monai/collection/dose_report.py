@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,10 +65,8 @@ class DoseReport(Report):
         unit: what the item's ``group`` is, for the text of the interval.
     """
 
-    def __init__(self, output_dir: str | Path, classes: Sequence[str], unit: str = "patients") -> None:
-        super().__init__(output_dir, classes, unit)
-        self.kept: list[list[Tensor]] = []
-        self.numbers: list[str] = []
+    kept: list[list[Tensor]]
+    numbers: list[str]
 
     def _begin(self, engine: Engine) -> None:
         super()._begin(engine)

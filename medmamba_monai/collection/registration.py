@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from ignite.engine import Engine
 from monai.config.type_definitions import KeysCollection
 from monai.data.meta_tensor import MetaTensor
 from monai.data.utils import to_affine_nd
+from monai.transforms.spatial.array import Resample
 from monai.transforms.transform import MapTransform
 from torch import Tensor, nn
 
@@ -156,11 +156,12 @@ def sample_at(x: Tensor, places: Tensor, mode: str) -> Tensor:
         >>> sample_at(torch.tensor([[1.0, 2.0], [3.0, 4.0]])[None], torch.tensor([[[1.0]], [[0.0]]]), "nearest")
         tensor([[[3.]]])
     """
-    size = torch.tensor(x.shape[1:], dtype=places.dtype).reshape(-1, *([1] * (places.ndim - 1)))
-    # half a voxel beyond the outermost centres still belongs to the image
-    unit = (2 * places + 1) / size - 1
-    grid = unit.movedim(0, -1).flip(-1)[None].to(x.dtype)
-    return F.grid_sample(x[None], grid, mode=mode, padding_mode="zeros", align_corners=False)[0]
+    # MONAI counts from the middle of the image
+    middle = (torch.tensor(x.shape[1:], dtype=places.dtype) - 1) / 2
+    grid = places - middle.reshape(-1, *([1] * (places.ndim - 1)))
+    found: Any = Resample(mode=mode, padding_mode="zeros", align_corners=False)(x, grid)
+    plain: Tensor = found.as_tensor()
+    return plain
 
 
 def _affine(affine: Any, axes: int) -> Tensor:
@@ -246,9 +247,7 @@ class RegistrationReport(SegmentationReport):
         unit: what the item's ``group`` is, for the text of the interval.
     """
 
-    def __init__(self, output_dir: str | Path, classes: Sequence[str], unit: str = "subjects") -> None:
-        super().__init__(output_dir, classes, unit)
-        self.before: list[Packed] = []
+    before: list[Packed]
 
     def _begin(self, engine: Engine) -> None:
         super()._begin(engine)

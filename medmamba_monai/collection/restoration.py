@@ -46,6 +46,8 @@ class RestorationReport(Report):
         pictures: draw two cases; not where the terms of the data forbid to show them.
     """
 
+    panels: list[tuple[tuple[int, ...], bytes]]
+
     def __init__(
         self,
         output_dir: str | Path,
@@ -56,7 +58,6 @@ class RestorationReport(Report):
     ) -> None:
         super().__init__(output_dir, (), unit)
         self.measures, self.beside, self.pictures = dict(measures), dict(beside), pictures
-        self.panels: list[tuple[tuple[int, ...], bytes]] = []
 
     def _begin(self, engine: Engine) -> None:
         super()._begin(engine)
@@ -152,11 +153,11 @@ def rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> fl
         >>> round(rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 90.0])), 6)
         1.0
     """
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
     if not np.ptp(one) or not np.ptp(other):
         return float("nan")
-    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+    return float(spearmanr(one, other).statistic)
 
 
 class ImageSaverd(MapTransform):

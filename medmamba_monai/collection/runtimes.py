@@ -1,17 +1,15 @@
 """``python -m medmamba_monai runtimes``: a bundle's network on a CPU by eager torch, in bfloat16 and by onnxruntime.
 
-All of them take turns in one process with one thread. Times are those of the processor, so that other programs on the
-machine disturb little.
+All of them take turns in one process with one thread; the best time of each counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from medmamba_monai import export
+from medmamba_monai.benchmark.measure import best
 from medmamba_monai.collection.bundles import Bundle, add_bundles_option, find_bundle
 from medmamba_monai.collection.export_bundle import export_bundle, load_network
 
-__all__ = ["Called", "in_turns", "main", "metrics", "runtimes"]
+__all__ = ["Called", "main", "metrics", "runtimes"]
 
-WARM_UP = 2
 EAGER = "eager float32"
 
 
@@ -38,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("bundle", help="name of the bundle, or a part that only one has")
     parser.add_argument("--dataset_dir", metavar="FOLDER", help="data of the bundle: also compare the metric on them")
     parser.add_argument("--cases", type=int, default=10, help="cases of the test list to take (default: 10)")
-    parser.add_argument("--repeats", type=int, default=10, help="turns; their median is shown (default: 10)")
+    parser.add_argument("--repeats", type=int, default=10, help="turns; the best is shown (default: 10)")
     add_bundles_option(parser)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -46,12 +44,12 @@ def main(argv: Sequence[str]) -> int:
     image = torch.randn(1, *bundle.input_shape, generator=torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory() as folder:
         networks = runtimes(bundle, Path(folder))
-        times = in_turns(networks, image, options.repeats)
+        with torch.no_grad():
+            times = best([partial(network, image) for network in networks.values()], options.repeats)
         print(f"one image of {' x '.join(map(str, image.shape[1:]))}, one thread, torch {torch.__version__}")
-        for name, network in networks.items():
-            pace = statistics.median(own / eager for own, eager in zip(times[name], times[EAGER], strict=True))
+        for (name, network), spent in zip(networks.items(), times, strict=True):
             apart = export.difference(network, networks[EAGER], image)
-            print(f"{name:<22}{statistics.median(times[name]):>9.1f} ms {pace:>6.2f} x eager  differs {apart:.0e}")
+            print(f"{name:<22}{spent:>9.1f} ms {spent / times[0]:>6.2f} x eager  differs {apart:.0e}")
         for name, network in networks.items() if options.dataset_dir else ():
             found = metrics(bundle, network, options.dataset_dir, options.cases)
             print(f"{name:<22}" + "  ".join(f"{key} {value:.4f}" for key, value in found.items()), flush=True)
@@ -94,28 +92,6 @@ def runtimes(bundle: Bundle, folder: Path) -> dict[str, nn.Module]:
         "eager bfloat16": Called(half),
         "onnxruntime float32": Called(export.read(file, threads=1)),
     }
-
-
-def in_turns(networks: Mapping[str, nn.Module], image: Tensor, repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of processor time of each network at each turn.
-
-    Args:
-        networks: what takes turns.
-        image: what they see.
-        repeats: number of turns.
-
-    Shape:
-        image (B, C, *S).
-    """
-    times: dict[str, list[float]] = {name: [] for name in networks}
-    with torch.no_grad():
-        for turn in range(WARM_UP + repeats):
-            for name, network in networks.items():
-                start = time.process_time()
-                network(image)
-                if turn >= WARM_UP:
-                    times[name].append(1000 * (time.process_time() - start))
-    return times
 
 
 def metrics(bundle: Bundle, network: nn.Module, dataset_dir: str, cases: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -197,5 +198,5 @@ def _levels(image: Tensor) -> Tensor:
 def _bits(numbers: Tensor, count: int = LEVELS) -> Tensor:
     """Entropy of whole numbers below ``count``."""
     share = torch.bincount(numbers, minlength=count).double() / numbers.numel()
-    share = share[share > 0]
-    return -(share * share.log2()).sum()
+    nats: Tensor = torch.special.entr(share).sum()
+    return nats / math.log(2)

@@ -117,7 +117,7 @@ def test_the_report_and_what_it_measures(tmp_path: Path) -> None:
     assert float(item["pred"][0, 0, 0, 0]) == 0 and abs(float(item["pred"][0, 2, 0, 0]) - 33) < 1e-4
     scaled = item["measured"][None] / torch.tensor([70.0, 1.0]).reshape(1, 2, 1, 1, 1)
     assert abs(float(negative_dose_error(item["pred"][None] / 70, scaled)) + 3) < 1e-4
-    report = DoseReport(tmp_path, ["cord", "PTV70"])
+    report = DoseReport(tmp_path, ["cord", "PTV70"], "patients")
     both: Any = {"ct": ct, "targets": targets, "planned": planned}
     batch = [{"case": n, "group": n, "organs": organs * (n == "a"), **both} for n in "ab"]
     engine: Any = SimpleNamespace(state=SimpleNamespace(batch=batch, output=[{"pred": item["pred"]}] * 2))

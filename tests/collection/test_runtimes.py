@@ -1,4 +1,4 @@
-"""A bundle's network by every runtime: all see the same image in turns, and the metric is that of evaluate.json."""
+"""A bundle's network by every runtime: all see the same image, and the metric is that of evaluate.json."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medmamba_monai.__main__ import main
 from medmamba_monai.collection.bundles import Bundle
-from medmamba_monai.collection.runtimes import Called, in_turns, metrics
+from medmamba_monai.collection.runtimes import Called, metrics
 
 NAME = "linear_squares_test_classification"
 NETWORK = "$torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))"
@@ -87,20 +87,3 @@ def test_the_metric_is_that_of_the_network_on_the_first_cases(bundle: Bundle) ->
 
     assert metrics(bundle, Called(wrong), ".", 4) == {"auc": 0.0}
     assert seen == [1, 1, 1, 1]
-
-
-def test_networks_take_turns() -> None:
-    order: list[str] = []
-
-    class Noted(nn.Identity):
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
-
-        def forward(self, input: Tensor) -> Tensor:
-            order.append(self.name)
-            return input
-
-    times = in_turns({name: Noted(name) for name in "ab"}, torch.zeros(1), 3)
-    assert order == ["a", "b"] * 5
-    assert {name: len(found) for name, found in times.items()} == {"a": 3, "b": 3}

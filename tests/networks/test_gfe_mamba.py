@@ -72,7 +72,7 @@ def transformer(plane: Tensor, s: State, depth: int) -> Tensor:
         layer = part(s, f"layers.{i}.")
         normed = layer_norm(x, layer, "norm1")
         x = x + attention(normed, normed, part(layer, "attention."), HEADS)
-        x = x + linear(F.gelu(linear(layer_norm(x, layer, "norm2"), layer, "fc1")), layer, "fc2")
+        x = x + linear(F.gelu(linear(layer_norm(x, layer, "norm2"), layer, "mlp.linear1")), layer, "mlp.linear2")
     x = layer_norm(layer_norm(x, s, f"layers.{depth}"), s, "norm")
     x = linear(x.transpose(1, 2), s, "places").transpose(1, 2)
     x = layer_norm(linear(x, s, "restore.0"), s, "restore.1")
@@ -126,8 +126,8 @@ def test_the_classifier_follows_its_equations() -> None:
     y = y.mean(1, keepdim=True)
     slices = torch.cat((x[:, 0], made[:, 0]), 3).flatten(1, 2).transpose(1, 2)
     y = y + attention(y, slices, part(s, "attention."), HEADS)
-    u, v = linear(layer_norm(y, s, "feed_forward.norm"), s, "feed_forward.fc1").chunk(2, -1)
-    y = (y + linear(u * F.gelu(v), s, "feed_forward.fc2"))[:, 0]
+    u, v = linear(layer_norm(y, s, "feed_forward.0"), s, "feed_forward.1").chunk(2, -1)
+    y = (y + linear(u * F.gelu(v), s, "feed_forward.4"))[:, 0]
     expected = linear(layer_norm(y, s, "head.0"), s, "head.1")
     torch.testing.assert_close(net(x, columns, numbers), expected, atol=1e-4, rtol=1e-4)
 

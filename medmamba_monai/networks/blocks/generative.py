@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from monai.networks.blocks.mlp import MLPBlock
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
@@ -121,13 +122,12 @@ class PlaneLayer(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = Attention(dim, dim, heads, head_channels, bias=False, dropout=dropout)
-        self.fc1, self.fc2, self.dropout = nn.Linear(dim, mlp_dim), nn.Linear(mlp_dim, dim), nn.Dropout(dropout)
+        self.mlp = MLPBlock(dim, mlp_dim, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm1(x)
         x = saturate(x + self.attention(normed, normed))
-        y = self.dropout(F.gelu(saturate(self.fc1(self.norm2(x)))))
-        return saturate(x + self.dropout(saturate(self.fc2(y))))
+        return saturate(x + saturate(in_float32(self.mlp, self.norm2(x))))
 
 
 class PlaneTransformer(nn.Module):
@@ -241,32 +241,3 @@ class ResidualMamba(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return saturate(x + saturate(self.mamba(self.norm(x))))
-
-
-class GatedFeedForward(nn.Module):
-    """Linear(u * gelu(v)) with u and v from one projection of the normed tokens.
-
-    GLU variants (arXiv 2002.05202), section 2 (GEGLU).
-
-    Args:
-        channels: channels of a token.
-        ratio: inner channels over those of a token.
-        dropout: chance to drop a number while training.
-
-    Shape:
-        x (B, L, channels); returns the same shape.
-
-    Example:
-        >>> GatedFeedForward(4, 2)(torch.zeros(1, 3, 4)).shape
-        torch.Size([1, 3, 4])
-    """
-
-    def __init__(self, channels: int, ratio: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.norm, self.dropout = nn.LayerNorm(channels), nn.Dropout(dropout)
-        self.fc1 = nn.Linear(channels, 2 * ratio * channels)
-        self.fc2 = nn.Linear(ratio * channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        u, v = saturate(self.fc1(self.norm(x))).chunk(2, -1)
-        return saturate(in_float32(self.fc2, self.dropout(saturate(u * F.gelu(v)))))

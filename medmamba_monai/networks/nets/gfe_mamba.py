@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from monai.networks.blocks.activation import GEGLU
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
@@ -15,7 +16,6 @@ from medmamba_monai.networks.blocks.arguments import check_choice, check_input, 
 from medmamba_monai.networks.blocks.checkpoint import run
 from medmamba_monai.networks.blocks.generative import (
     Attention,
-    GatedFeedForward,
     NormedResidual,
     PlaneTransformer,
     ResidualMamba,
@@ -242,7 +242,9 @@ class GFEMamba(PublishedNetwork):
         )
         self.mixers = nn.ModuleList(ResidualMamba(dim, d_state, d_conv, expand) for _ in range(depth))
         self.attention = Attention(dim, torch.Size(size[:-1]).numel(), heads, dim // heads)
-        self.feed_forward = GatedFeedForward(dim, 2, dropout)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), GEGLU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
+        )
         self.head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, num_classes))
 
     def forward(self, x: Tensor, categories: Tensor, numbers: Tensor) -> Tensor:
@@ -258,7 +260,7 @@ class GFEMamba(PublishedNetwork):
         # one token for each slice of each channel
         slices = [image.flatten(2, -2).transpose(2, 3).flatten(1, 2) for image in (saturate(x), made)]
         y = saturate(y + saturate(self.attention(y, torch.cat(slices, 1))))
-        y = saturate(y + self.feed_forward(y))
+        y = saturate(y + saturate(in_float32(self.feed_forward, y)))
         return saturate(in_float32(self.head, y.squeeze(1)))
 
     def _table(self, categories: Tensor, numbers: Tensor) -> list[Tensor]:

@@ -14,8 +14,8 @@ Self = TypeVar("Self", bound="PublishedNetwork")
 
 UNRECORDED = "not recorded here: see the repository before you copy from it; this package copies nothing"
 NO_FILE = (
-    "no licence file in the copy of the repository that was searched, which may lack files: see the repository before "
-    "you copy from it; this package copies nothing"
+    "no licence file was seen; the repository may have one: see there before you copy from it; this package copies "
+    "nothing"
 )
 
 
